@@ -1,0 +1,37 @@
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo test test-slow lint bench clean
+
+.venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(STAMP)
+	rm -rf runs/demo
+	$(BIN)/micromacro run hidden-barrier -o runs/demo
+	$(BIN)/python -m benchmarks.errors runs/demo
+	$(BIN)/micromacro report runs/demo
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.throughput
+
+clean:
+	rm -rf .venv runs build dist .cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""From a checked case file to a `Case`: functions found, traced and tried at the initial points."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from micromacro.cases.case import Case, CloseSettings
+from micromacro.cases.functions import Checked, as_real
+from micromacro.cases.modules import Modules
+from micromacro.cases.schema import (
+    CaseFile,
+    CloseSection,
+    CoarseSection,
+    OverdampedSection,
+    Section,
+    Settings,
+    StochasticSection,
+)
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.systems.model import OverdampedSystem, StochasticSystem, System, identity
+
+Find = Callable[[str, str], Checked]
+"""A reference and the key where it stands to the function."""
+
+
+def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
+    """The case that the file at `path` describes."""
+
+    def find(reference: str, key: str) -> Checked:
+        return Checked(modules.function(reference, key), key, str(path))
+
+    if isinstance(content.system, OverdampedSection):
+        system = _overdamped(content.system, find)
+    else:
+        system = _stochastic(content.system, find)
+    observed = np.asarray(jax.vmap(system.observe)(system.initial))
+    case = Case(
+        name=str(path),
+        title=content.title or path.stem,
+        system=system,
+        coarse=_coarse(content.coarse, find, observed),
+        close=_close(content.close, find, observed),
+    )
+    return with_settings(case, content)
+
+
+def with_settings(case: Case, settings: Settings) -> Case:
+    """The case with those settings replaced that were given."""
+    return replace(
+        case,
+        seed=case.seed if settings.seed is None else settings.seed,
+        bias=replace(case.bias, **_given(settings.bias)),
+        generator=replace(case.generator, **_given(settings.generator)),
+        couple=replace(case.couple, **_given(settings.couple)),
+        budget=settings.budget.force_evaluations or case.budget,
+    )
+
+
+def _given(section: Section) -> dict:
+    return section.model_dump(exclude_none=True)
+
+
+def _overdamped(section: OverdampedSection, find: Find) -> System:
+    initial = np.array(section.initial)
+    potential = find(section.potential, "system.potential")
+    potential.returns((section.dimension,), ())
+    potential.finite(initial, gradient=True)
+    options = section.model_dump(include={"kT", "time_step"}, exclude_none=True)
+    options["mobility"] = np.full(section.dimension, section.mobility or 1.0)
+    return OverdampedSystem(potential=potential.function, dimension=section.dimension, initial=initial, **options)
+
+
+def _stochastic(section: StochasticSection, find: Find) -> System:
+    size, initial = section.dimension, np.array(section.initial)
+    drift = find(section.drift, "system.drift")
+    drift.returns((size,), (size,))
+    drift.finite(initial)
+    diffusion = find(section.diffusion, "system.diffusion")
+    diffusion.returns((size,), (size,), (size, size))
+    diffusion.finite(initial)
+    observe, hidden = _observation(section, find)
+    options = section.model_dump(include={"time_step"}, exclude_none=True)
+    return StochasticSystem(
+        drift=drift.function,
+        diffusion=diffusion.function,
+        dimension=size,
+        initial=initial,
+        log_stationary_density=_log_density(section, find),
+        observe=observe,
+        hidden=hidden,
+        **options,
+    )
+
+
+def _log_density(section: StochasticSection, find: Find) -> Callable | None:
+    if section.log_density is None:
+        return None
+    log_density = find(section.log_density, "system.log_density")
+    log_density.returns((section.dimension,), ())
+    log_density.finite(np.array(section.initial), gradient=True)
+    return log_density.function
+
+
+def _observation(section: StochasticSection, find: Find) -> tuple[Callable, Callable | None]:
+    """The observation map and its inverse; without one, the state is seen as it is."""
+    if section.observe is None:
+        return identity, identity
+    initial = np.array(section.initial)
+    observe = find(section.observe, "system.observe")
+    size = observe.vector((section.dimension,))
+    observe.finite(initial)
+    if section.hidden is None:
+        return observe.function, None
+    hidden = find(section.hidden, "system.hidden")
+    hidden.returns((size,), (section.dimension,))
+    hidden.inverts(observe.function, initial)
+    return observe.function, hidden.function
+
+
+def _coarse(section: CoarseSection, find: Find, observed: np.ndarray) -> CoarseVariable:
+    size = len(section.lower)
+    function = find(section.function, "coarse.function")
+    function.returns(observed.shape[1:], *([(1,), ()] if size == 1 else [(size,)]))
+    function.finite(observed)
+    return CoarseVariable(
+        function=function.function,
+        lower=np.array(section.lower),
+        upper=np.array(section.upper),
+        periodic=tuple(section.periodic or [False] * size),
+    )
+
+
+def _close(section: CloseSection, find: Find, observed: np.ndarray) -> CloseSettings:
+    observables = {}
+    for name, reference in section.observables.items():
+        function = find(reference, f"close.observables.{name}")
+        function.returns(observed.shape[1:], ())
+        observables[name] = as_real(function.function)
+    basins = {name: (np.array(lower), np.array(upper)) for name, (lower, upper) in section.basins.items()}
+    return CloseSettings(observables=observables, basins=basins)

@@ -1,0 +1,96 @@
+"""A case: a system, its coarse variable and the settings of a run, ready to be computed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.systems.exact import ExactAnswers
+from micromacro.systems.model import System
+
+
+@dataclass(frozen=True)
+class BiasSettings:
+    """Umbrella windows; `None` means derived from the data.
+
+    **Arguments:**
+
+    - `windows`: number of windows per coarse dimension.
+    - `stiffness`: of a window, in kT per squared unit of z.
+    - `steps`: production steps per walker and window in each round.
+    - `walkers`: walkers per window; 64 for one coarse variable, 16 for two, 8 for more.
+    - `exchange`: replica exchange between neighbouring windows.
+    """
+
+    windows: int | None = None
+    stiffness: float | None = None
+    steps: int = 4000
+    walkers: int | None = None
+    exchange: bool = False
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """The conditional generator and its training; `None` means derived from the dimension."""
+
+    kind: str = "score"
+    width: int | None = None
+    depth: int = 2
+    training_steps: int | None = None
+    batch_size: int = 512
+    learning_rate: float = 3e-3
+    sampler_steps: int = 18
+
+
+@dataclass(frozen=True)
+class CoupleSettings:
+    """Rounds of the loop.
+
+    **Arguments:**
+
+    - `rounds`: at most so many; fewer when consistent.
+    - `tolerance`: kT, on the change of the free energy between rounds.
+    - `cycles`: generator moves per walker in each round; 40 up to five dimensions, fewer where moves are dear.
+    """
+
+    rounds: int = 4
+    tolerance: float = 0.1
+    cycles: int | None = None
+
+
+@dataclass(frozen=True)
+class CloseSettings:
+    """Observables to average conditionally, and basins whose free energies are compared.
+
+    **Arguments:**
+
+    - `observables`: name to function of the observed state, `(Y,)` to `()`.
+    - `basins`: name to (lower corner `(d,)`, upper corner `(d,)`); empty: found at the minima of F.
+    """
+
+    observables: dict[str, Callable] = field(default_factory=dict)
+    basins: dict[str, tuple] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that `run` needs.
+
+    **Arguments:**
+
+    - `name`: built-in name or the path of the case file.
+    - `title`: for people.
+    - `budget`: ceiling of force evaluations over the whole run, or `None`.
+    - `exact`: what is known exactly, for tests and reports only; never used by the estimate.
+    """
+
+    name: str
+    title: str
+    system: System
+    coarse: CoarseVariable
+    bias: BiasSettings = BiasSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    couple: CoupleSettings = CoupleSettings()
+    close: CloseSettings = CloseSettings()
+    budget: int | None = None
+    seed: int = 0
+    exact: ExactAnswers | None = None

@@ -1,0 +1,191 @@
+"""The keys of a case file: what may stand there, of which kind, within which bounds.
+
+A setting that is left out is `None` here; its default lives with the settings, in `micromacro.cases.case`.
+`micromacro.cases.validation` turns what these models refuse into one message.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _whole(value: object) -> object:
+    """Let 2e8 stand for 200000000: TOML reads it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _listed(value: object) -> object:
+    """Let one number stand for a list of one."""
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Integer = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
+Count = Annotated[Integer, Field(ge=1)]
+Natural = Annotated[Integer, Field(ge=0)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True)]
+Numbers = Annotated[list[Number], BeforeValidator(_listed), Field(min_length=1)]
+Reference = Annotated[Text, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
+Name = Annotated[Text, Field(pattern=r"^[A-Za-z_]\w*$")]
+Point = Annotated[list[Number], Field(min_length=1)]
+
+
+def _problem(key: str, requirement: str, given: object) -> PydanticCustomError:
+    """What a model validator raises: the key within its section, and both halves of the message."""
+    return PydanticCustomError(
+        "micromacro", "{requirement}", {"key": key, "requirement": requirement, "given": str(given)}
+    )
+
+
+def _ordered(lower: Sequence[float], upper: Sequence[float]) -> bool:
+    return all(low < high for low, high in zip(lower, upper, strict=True))
+
+
+class Section(BaseModel):
+    """A table of the case file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SystemSection(Section):
+    """What every `[system]` has."""
+
+    dimension: Count
+    time_step: Positive | None = None
+    initial: Annotated[list[Point], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _points_have_the_dimension(self):
+        wrong = next((point for point in self.initial if len(point) != self.dimension), None)
+        if wrong is not None:
+            raise _problem("initial", f"hold points of {self.dimension} numbers each (the dimension)", wrong)
+        return self
+
+
+class OverdampedSection(SystemSection):
+    """`[system]` with `kind = "overdamped"`."""
+
+    kind: Literal["overdamped"]
+    potential: Reference
+    kT: Positive | None = None
+    mobility: Annotated[list[Positive], BeforeValidator(_listed), Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _mobility_has_the_dimension(self):
+        if self.mobility is not None and len(self.mobility) not in (1, self.dimension):
+            raise _problem("mobility", f"be one number or {self.dimension} numbers (the dimension)", self.mobility)
+        return self
+
+
+class StochasticSection(SystemSection):
+    """`[system]` with `kind = "sde"`."""
+
+    kind: Literal["sde"]
+    drift: Reference
+    diffusion: Reference
+    log_density: Reference | None = None
+    observe: Reference | None = None
+    hidden: Reference | None = None
+
+    @model_validator(mode="after")
+    def _hidden_inverts_something(self):
+        if self.hidden and not self.observe:
+            raise _problem("hidden", "be left out where there is no 'observe' for it to invert", repr(self.hidden))
+        return self
+
+
+class CoarseSection(Section):
+    """`[coarse]`."""
+
+    kind: Literal["function"] = "function"
+    function: Reference
+    lower: Numbers
+    upper: Numbers
+    periodic: Annotated[list[Flag], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _ends_agree(self):
+        size = len(self.lower)
+        if len(self.upper) != size:
+            raise _problem("upper", f"have as many numbers as 'lower' ({size})", self.upper)
+        if self.periodic is not None and len(self.periodic) != size:
+            raise _problem("periodic", f"have as many entries as 'lower' ({size})", self.periodic)
+        if not _ordered(self.lower, self.upper):
+            raise _problem("upper", f"be greater than 'lower' ({self.lower}) in every component", self.upper)
+        return self
+
+
+class BiasSection(Section):
+    """`[bias]`."""
+
+    windows: Annotated[Integer, Field(ge=2)] | None = None
+    stiffness: Positive | None = None
+    steps: Count | None = None
+    walkers: Count | None = None
+    exchange: Flag | None = None
+
+
+class GeneratorSection(Section):
+    """`[generator]`."""
+
+    kind: Literal["score"] | None = None
+    width: Count | None = None
+    depth: Count | None = None
+    training_steps: Count | None = None
+    batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    sampler_steps: Count | None = None
+
+
+class CoupleSection(Section):
+    """`[couple]`."""
+
+    rounds: Count | None = None
+    tolerance: Positive | None = None
+    cycles: Count | None = None
+
+
+class CloseSection(Section):
+    """`[close]`."""
+
+    observables: dict[Name, Reference] = {}
+    basins: dict[Name, Annotated[list[Point], Field(min_length=2, max_length=2)]] = {}
+
+
+class BudgetSection(Section):
+    """`[budget]`."""
+
+    force_evaluations: Count | None = None
+
+
+class Settings(Section):
+    """What may be set for every case, a built-in one too."""
+
+    seed: Natural | None = None
+    bias: BiasSection = BiasSection()
+    generator: GeneratorSection = GeneratorSection()
+    couple: CoupleSection = CoupleSection()
+    budget: BudgetSection = BudgetSection()
+
+
+class CaseFile(Settings):
+    """A whole case file."""
+
+    title: Text = ""
+    system: Annotated[OverdampedSection | StochasticSection, Field(discriminator="kind")]
+    coarse: CoarseSection
+    close: CloseSection = CloseSection()
+
+    @model_validator(mode="after")
+    def _corners_fit(self):
+        size = len(self.coarse.lower)
+        for name, (lower, upper) in self.close.basins.items():
+            if len(lower) != size or len(upper) != size:
+                raise _problem(f"close.basins.{name}", f"be two corners of {size} numbers each", [lower, upper])
+            if not _ordered(lower, upper):
+                raise _problem(f"close.basins.{name}", "be its lower and then its upper corner", [lower, upper])
+        return self

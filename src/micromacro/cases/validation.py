@@ -1,0 +1,148 @@
+"""From what a user wrote to checked models, and from what pydantic refuses to one message a user can act on."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from micromacro.cases.schema import OverdampedSection, StochasticSection
+from micromacro.errors import InputError
+
+SYSTEMS: dict[str, type[BaseModel]] = {"overdamped": OverdampedSection, "sde": StochasticSection}
+
+KINDS = {
+    "system": (tuple(SYSTEMS), ("openmm",)),
+    "coarse": (("function",), ("torsion", "distance", "angle", "diffusion-map")),
+    "generator": (("score",), ("gan", "flow")),
+}
+"""For each section with a `kind`: those this version has, and those it only recognises."""
+
+REQUIREMENTS = {
+    "string_type": "be a string",
+    "float_type": "be a number",
+    "finite_number": "be finite",
+    "int_type": "be a whole number",
+    "bool_type": "be true or false",
+    "list_type": "be a list",
+    "dict_type": "be a table",
+    "model_type": "be a table",
+    "model_attributes_type": "be a table",
+    "greater_than": "be greater than {gt:g}",
+    "greater_than_equal": "be at least {ge}",
+    "too_short": "have {min_length} entries or more",
+    "too_long": "have {max_length} entries or fewer",
+}
+
+LONGEST_SHOWN = 120
+
+Model = TypeVar("Model", bound=BaseModel)
+Place = Callable[[str], str]
+"""From a key with dots to what a message names as the place of its mistake: a file, an option."""
+
+
+def validate(model: type[Model], raw: dict[str, Any], place: Place) -> Model:
+    """The checked model of a raw table.
+
+    **Arguments:**
+
+    - `model`: `CaseFile`, or `Settings` for a built-in case.
+    - `raw`: tables of keys and values, as TOML has them.
+    - `place`: where each key was given.
+    """
+    _refuse_other_kinds(raw, place)
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _translated(error.errors()[0], model, place) from None
+
+
+def suggestion(given: str, known: Iterable[str]) -> str | None:
+    """What the user may have meant, as advice; `None` where nothing known is close.
+
+    >>> suggestion("potental", ["potential", "dimension"])
+    "Did you mean 'potential'?"
+    """
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"Did you mean '{near[0]}'?" if near else None
+
+
+def _refuse_other_kinds(raw: dict[str, Any], place: Place) -> None:
+    """Refuse kinds that do not exist, and those that exist but not in this version."""
+    for section, (supported, planned) in KINDS.items():
+        table = raw.get(section)
+        kind = table.get("kind") if isinstance(table, dict) else None
+        if kind is None or kind in supported:
+            continue
+        choices = " or ".join(f"'{name}'" for name in supported)
+        if kind in planned:
+            remedy = f"'{kind}' is not supported in this version."
+        else:
+            remedy = suggestion(str(kind), (*supported, *planned))
+        key = f"{section}.kind"
+        raise InputError(key, f"be {choices}", repr(kind), source=place(key), remedy=remedy)
+
+
+def _translated(problem: Any, model: type[BaseModel], place: Place) -> InputError:
+    """The message for one of pydantic's complaints."""
+    path, system = _path(problem["loc"])
+    kind, context = problem["type"], problem.get("ctx", {})
+    given, remedy = _shown(problem["input"]), None
+    if kind == "micromacro":
+        path, requirement, given = [*path, context["key"]], context["requirement"], context["given"]
+    elif kind == "extra_forbidden":
+        requirement, given, remedy = _unknown_key(path, _keys(model, path[:-1], system))
+    elif kind == "string_pattern_mismatch":
+        requirement = _pattern_requirement(path)
+    elif kind in ("missing", "union_tag_not_found"):
+        path = path if kind == "missing" else [*path, "kind"]
+        requirement, given = "be given", "nothing"
+    else:
+        requirement = (REQUIREMENTS.get(kind) or str(problem["msg"])).format(**context)
+    key = _dotted(path)
+    return InputError(key, requirement, given, source=place(key), remedy=remedy)
+
+
+def _pattern_requirement(path: list[str | int]) -> str:
+    if path[-1] == "[key]":
+        return "be a name of letters, digits and underscores"
+    return "name a function as 'file.py:function'"
+
+
+def _path(location: tuple[str | int, ...]) -> tuple[list[str | int], str | None]:
+    """The keys on the way to a mistake, and the kind of system that pydantic puts between them."""
+    if location[:1] == ("system",) and len(location) > 1 and location[1] in SYSTEMS:
+        return ["system", *location[2:]], str(location[1])
+    return list(location), None
+
+
+def _dotted(path: list[str | int]) -> str:
+    """`["system", "initial", 0]` as `system.initial[0]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part != "[key]":
+            text += f".{part}" if text else part
+    return text
+
+
+def _unknown_key(path: list[str | int], known: list[str]) -> tuple[str, str, str]:
+    """Requirement, what was given, and a remedy."""
+    *sections, key = [str(part) for part in path]
+    requirement = f"be a key of [{'.'.join(sections)}]" if sections else "be a section or a key of the case"
+    return requirement, f"the unknown key '{key}'", suggestion(key, known) or f"Known here: {', '.join(known)}."
+
+
+def _keys(model: type[BaseModel], sections: list[str | int], system: str | None) -> list[str]:
+    """The known keys of the case, or of one of its sections."""
+    if system is not None:
+        model = SYSTEMS[system]
+    elif sections:
+        return list(getattr(model.model_fields[str(sections[0])].annotation, "model_fields", ()))
+    return list(model.model_fields)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -1,0 +1,29 @@
+"""`micromacro reduce`: the closed reduced dynamics."""
+
+from typing import Annotated
+
+import typer
+
+from micromacro.cli.arguments import ArrayFile, Out, Seed
+from micromacro.cli.results import load_result, write_arrays
+from micromacro.errors import InputError
+
+
+def reduce(
+    out: Out,
+    time: Annotated[float, typer.Option("--time", metavar="T", help="Time to simulate.", show_default=False)],
+    trajectories: Annotated[
+        int, typer.Option("--trajectories", metavar="N", min=1, help="How many.", show_default=False)
+    ],
+    output: ArrayFile,
+    seed: Seed = 0,
+) -> None:
+    """Simulate the closed reduced dynamics.
+
+    FILE.npz holds t (k,) and z (N, k, d).
+    """
+    if not 0 < time < float("inf"):
+        raise InputError("--time", "be greater than 0 and finite", time)
+    reduced = load_result(out).reduce(time, trajectories, seed=seed)
+    write_arrays(output, t=reduced.t, z=reduced.z)
+    print(f"Wrote {output}.")

@@ -1,0 +1,117 @@
+"""`micromacro run`: the main job, end to end."""
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from micromacro.cli.results import CASE_FOLDER, holds_results
+from micromacro.cli.tables import verdict, with_error
+from micromacro.errors import InputError, StoreError
+from micromacro.progress import Progress
+
+INTERRUPTED = 130
+
+
+class Method(StrEnum):
+    """Ways to get the free energy."""
+
+    COUPLED = "coupled"
+    UMBRELLA = "umbrella"
+    UNBIASED = "unbiased"
+    GENERATOR = "generator"
+
+
+class Generator(StrEnum):
+    """Kinds of conditional generator."""
+
+    SCORE = "score"
+    GAN = "gan"
+    FLOW = "flow"
+
+
+def run(
+    case: Annotated[
+        str, typer.Argument(metavar="CASE", help="A built-in case or the path of a case file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
+    method: Annotated[Method, typer.Option(help="How to get the free energy.")] = Method.COUPLED,
+    generator: Annotated[
+        Generator | None, typer.Option(help="Conditional generator; default: as the case says.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of the random numbers; default: as the case says.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FORCE_EVALUATIONS", help="Ceiling over everything the run does; default: as the case says."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what OUT holds.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the case; may be repeated."),
+    ] = None,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes; this version has 1.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a cluster; not in this version.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Run a case end to end, from sampling to checks."""
+    _refuse_many_machines(workers, scheduler)
+    options = {"generator.kind": generator and generator.value, "seed": seed, "budget.force_evaluations": budget}
+    texts = [*(overrides or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    try:
+        summary = _run(case, out, texts, method.value, resume, Progress(quiet))
+    except KeyboardInterrupt:
+        print(f"Interrupted. To go on: {_command_to_resume()}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    _print_verdict(summary, out)
+
+
+def _run(case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress) -> dict[str, Any]:
+    _refuse_occupied(out, resume)
+    from micromacro.cases.archive import archive_case, overrides_to_resume
+    from micromacro.cases.file import load_case
+    from micromacro.run import run as run_case
+
+    folder = out / CASE_FOLDER
+    if folder.exists():
+        overrides = overrides_to_resume(case, overrides, folder)
+    loaded = load_case(case, overrides)
+    archive_case(case, overrides, folder)
+    return run_case(loaded, out, method=method, resume=resume, progress=progress).summary
+
+
+def _refuse_many_machines(workers: int, scheduler: str | None) -> None:
+    if workers != 1:
+        raise InputError("--workers", "be 1", workers, remedy="More processes are not supported in this version.")
+    if scheduler is not None:
+        raise InputError("--scheduler", "be left out", scheduler, remedy="It is not supported in this version.")
+
+
+def _refuse_occupied(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
+    if holds_results(out) and not resume:
+        remedy = "Give --resume to go on with them, or another OUT."
+        raise StoreError(f"OUT must hold no results; got {out}, which does. {remedy}")
+
+
+def _command_to_resume() -> str:
+    words = ["micromacro", *sys.argv[1:]]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def _print_verdict(summary: dict[str, Any], out: Path) -> None:
+    for name, basin in summary["basins"].items():
+        print(f"basin {name}: F = {with_error(basin['free_energy_kT'], basin['stderr_kT'])} kT")
+    for passed in (True, False, None):
+        names = [name for name, row in summary["consistency"].items() if row["passed"] is passed]
+        if names:
+            print(f"checks {verdict(passed)}: {', '.join(names)}")
+    print(f"{summary['force_evaluations']:,} force evaluations in {summary['wall_seconds']:.1f} s")
+    print(f"results: {out}")

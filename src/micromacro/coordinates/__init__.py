@@ -1,0 +1,5 @@
+"""Coarse variables."""
+
+from micromacro.configuration import configure
+
+configure()

@@ -1,0 +1,57 @@
+"""Coarse variables: one definition that biases, conditions and histograms share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseVariable:
+    """A coarse variable z = ξ(q) with its range.
+
+    **Arguments:**
+
+    - `function`: observed state `(Y,)` to coarse value `(d,)`, written with `jax.numpy`, twice differentiable.
+    - `lower`, `upper`: the range of interest, `(d,)`; for a periodic component their difference is the period.
+    - `periodic`: `(d,)` booleans.
+    """
+
+    function: Callable[[Float[Array, "Y"]], Float[Array, "d"]]
+    lower: Float[np.ndarray, "d"]
+    upper: Float[np.ndarray, "d"]
+    periodic: tuple[bool, ...]
+
+    def __post_init__(self):
+        lower = np.atleast_1d(np.asarray(self.lower, float))
+        upper = np.atleast_1d(np.asarray(self.upper, float))
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+        object.__setattr__(self, "periodic", tuple(bool(flag) for flag in np.atleast_1d(self.periodic)))
+
+    @property
+    def dimension(self) -> int:
+        """The number of coarse variables, `d`."""
+        return len(self.lower)
+
+    @property
+    def range(self) -> Float[np.ndarray, "d"]:
+        """Upper minus lower end; the period of a periodic component."""
+        return self.upper - self.lower
+
+    def __call__(self, observed: Float[Array, "Y"]) -> Float[Array, "d"]:
+        """ξ of one observed state, wrapped into the range where periodic."""
+        return self.wrap(jnp.reshape(self.function(observed), (self.dimension,)))
+
+    def difference(self, first: Array, second: Array) -> Array:
+        """`first - second`, `(..., d)`, by the shortest way round where periodic."""
+        delta = first - second
+        wrapped = delta - self.range * jnp.round(delta / self.range)
+        return jnp.where(jnp.asarray(self.periodic), wrapped, delta)
+
+    def wrap(self, value: Array) -> Array:
+        """The same coarse value, `(..., d)`, within the range where periodic."""
+        wrapped = self.lower + jnp.mod(value - self.lower, self.range)
+        return jnp.where(jnp.asarray(self.periodic), wrapped, value)

@@ -1,0 +1,41 @@
+"""Windows added where neighbours hardly overlap."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coupling.estimate import Estimate
+from micromacro.sampling.windows import Windows
+
+WEAK_OVERLAP = 0.06
+
+
+def missing_windows(coarse: CoarseVariable, windows: Windows, overlap: Float[np.ndarray, "K K"]) -> np.ndarray:
+    """Centres `(m, d)` halfway between windows whose overlap, on the maximum spanning tree, is below `WEAK_OVERLAP`."""
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    mean = (overlap + overlap.T) / 2
+    tree = minimum_spanning_tree(-np.log(np.maximum(mean, 1e-300)) + 1.0).tocoo()
+    weak = [(i, j) for i, j in zip(tree.row, tree.col, strict=True) if mean[i, j] < WEAK_OVERLAP]
+    centers = np.asarray(windows.centers)
+    halves = [np.asarray(coarse.wrap(centers[j] + coarse.difference(centers[i], centers[j]) / 2)) for i, j in weak]
+    return np.array(halves).reshape(-1, coarse.dimension)
+
+
+def nearby_states(
+    estimate: Estimate, coarse: CoarseVariable, centers: Float[np.ndarray, "m d"], walkers: int, rng: np.random.Generator
+) -> Float[np.ndarray, "m walkers D"]:
+    """Pooled states nearest to each centre in ξ: where the walkers of a new window begin."""
+    states = []
+    for center in centers:
+        delta = np.asarray(coarse.difference(estimate.pool.coarse, center)) / coarse.range
+        nearest = np.argsort(np.sum(delta**2, axis=1))[: 4 * walkers]
+        states.append(estimate.position[rng.choice(nearest, walkers, replace=len(nearest) < walkers)])
+    return np.stack(states)
+
+
+def with_windows(windows: Windows, centers: Float[np.ndarray, "m d"]) -> Windows:
+    """The same windows and, after them, those at `centers`."""
+    joined = jnp.concatenate([windows.centers, jnp.asarray(centers)])
+    return Windows(joined, windows.stiffness, windows.flattening)

@@ -1,0 +1,138 @@
+"""One estimate from all rounds: frames pooled, windows joined, free energies solved."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.ndimage import gaussian_filter
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.estimates.correlation import equilibration_time
+from micromacro.estimates.mbar import MBAR, Pool, solve_mbar
+from micromacro.estimates.surface import FreeEnergySurface, Grid, coarse_grid, free_energy_surface
+from micromacro.sampling.production import Frames
+from micromacro.sampling.table import Table, fill_nearest, fit_table
+from micromacro.sampling.windows import Windows, reduced_biases
+
+MOST_FEATURES = 10
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames of one round under its windows, cut where each window had equilibrated.
+
+    `first` `(windows,)`: the first frame that counts; `exchanged`: whether replicas moved between windows; `weight`
+    `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves.
+    """
+
+    windows: Windows
+    frames: Frames
+    first: Int[np.ndarray, "windows"]
+    exchanged: bool = False
+    weight: Float[np.ndarray, "frames windows walkers"] | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The pooled samples and what MBAR says of them.
+
+    `position` `(n, D)` of the pooled samples; `surface` on the grid of results; `wide` on a grid that reaches beyond the
+    range as far as windows do; `flat_weight` `(n,)`, the inverse of the pooled density of ξ at each sample.
+    """
+
+    position: Float[np.ndarray, "n D"]
+    pool: Pool
+    bias: Callable
+    mbar: MBAR
+    surface: FreeEnergySurface
+    wide: FreeEnergySurface
+    flat_weight: Float[np.ndarray, "n"]
+    states: tuple[Windows, ...]
+
+
+def features(
+    observe: Callable, frames: Frames, most: int = MOST_FEATURES
+) -> Float[np.ndarray, "frames windows walkers features"]:
+    """What mixing is judged by: the energy and the observed coordinates of largest variance."""
+    shape = frames.log_density.shape
+    observed = np.asarray(jax.vmap(observe)(jnp.asarray(frames.position.reshape(-1, frames.position.shape[-1]))))
+    order = np.argsort(-np.var(observed, axis=0))[:most]
+    columns = np.concatenate([frames.log_density.reshape(-1, 1), observed[:, np.sort(order)]], axis=1)
+    return columns.reshape(*shape, -1)
+
+
+def equilibrated(observe: Callable, windows: Windows, frames: Frames, *, exchanged: bool = False) -> Segment:
+    """Cut each window where its walkers, on average, had equilibrated."""
+    series = features(observe, frames).mean(axis=2)
+    first = np.array([equilibration_time(series[:, window]) for window in range(series.shape[1])])
+    return Segment(windows, frames, first, exchanged)
+
+
+def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) -> Estimate:
+    """Pool the segments and solve MBAR over all their windows; equal windows of different rounds are one state."""
+    states, offsets = _distinct_states([segment.windows for segment in segments])
+    parts = [_flatten(segment, offset) for segment, offset in zip(segments, offsets, strict=True)]
+    position, coarse_values, state, cluster, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    pool = Pool(coarse_values, state, cluster, weight)
+
+    def bias(z: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(reduced_biases(coarse, windows, jnp.asarray(z))) for windows in states], 1)
+
+    mbar = solve_mbar(pool, bias, sum(windows.count for windows in states))
+    surface = free_energy_surface(pool, mbar, bias, coarse_grid(coarse))
+    wide = surface if padding == 0 else free_energy_surface(pool, mbar, bias, coarse_grid(coarse, padding))
+    at_samples = np.asarray(evaluate_table(free_energy_table(wide), jnp.asarray(coarse_values)))
+    flat = weight * np.exp(np.clip(at_samples - mbar.log_denominator, -700, 700))
+    return Estimate(position, pool, bias, mbar, surface, wide, flat, tuple(states))
+
+
+def free_energy_table(surface: FreeEnergySurface, smoothing: float = 0.0) -> Table:
+    """F as a smooth function of z; unknown cells take the value of the nearest known one."""
+    grid = surface.grid
+    values = fill_nearest(surface.free_energy.reshape(grid.shape))
+    if smoothing > 0:
+        modes = ["wrap" if periodic else "nearest" for periodic in grid.periodic]
+        values = gaussian_filter(values, smoothing, mode=modes)
+    return fit_table(values, grid.origin, grid.spacing, grid.periodic)
+
+
+@jax.jit
+def evaluate_table(table: Table, z: Float[Array, "n d"]) -> Float[Array, "n"]:
+    """A table at many coarse values."""
+    return jax.vmap(table)(z)
+
+
+def _distinct_states(windows: list[Windows]) -> tuple[list[Windows], list[int]]:
+    states: list[Windows] = []
+    offsets: list[int] = []
+    for one in windows:
+        same = next((i for i, known in enumerate(states) if _equal(one, known)), None)
+        if same is None:
+            states.append(one)
+            same = len(states) - 1
+        offsets.append(sum(known.count for known in states[:same]))
+    return states, offsets
+
+
+def _equal(first: Windows, second: Windows) -> bool:
+    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(np.array_equal(a, b) for a, b in leaves)
+
+
+def _flatten(segment: Segment, offset: int) -> tuple[np.ndarray, ...]:
+    count, windows, walkers = segment.frames.log_density.shape
+    keep = np.broadcast_to(np.arange(count)[:, None, None] >= segment.first[None, :, None], (count, windows, walkers))
+    window = np.broadcast_to(np.arange(windows)[None, :, None], keep.shape)
+    walker = np.broadcast_to(np.arange(walkers), keep.shape)
+    cluster = walker if segment.exchanged else window * walkers + walker
+    weight = np.ones(keep.shape) if segment.weight is None else segment.weight
+    parts = segment.frames.position, segment.frames.coarse, offset + window, cluster, weight
+    return tuple(part[keep] for part in parts)
+
+
+def grid_of(estimate: Estimate) -> Grid:
+    """The grid of results."""
+    return estimate.surface.grid

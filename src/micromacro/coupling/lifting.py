@@ -1,0 +1,126 @@
+"""Lifting: micro states conditioned on a coarse value, corrected by the physics, for δ(ξ - z) and not for a window."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.errors import InputError
+from micromacro.estimates.correlation import kish_sample_size
+from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.table import Table
+from micromacro.sampling.tuning import CHUNK_STEPS, adapt
+from micromacro.sampling.windows import Windows
+
+NARROWER = 4.0
+RELAXATION_CHUNKS = 8
+
+
+@dataclass(frozen=True)
+class Reservoir:
+    """Equilibrated states to lift from.
+
+    `position` `(n, D)`, `coarse` `(n, d)`; `flat_weight` `(n,)`, the inverse of their density in ξ; `inefficiency`: how many
+    of them count as one independent; `free_energy`: a table of F in kT; `blur` `(d,)`; `scale` `(D, D)` of the local sampler.
+    """
+
+    position: Float[np.ndarray, "n D"]
+    coarse: Float[np.ndarray, "n d"]
+    flat_weight: Float[np.ndarray, "n"]
+    inefficiency: float
+    free_energy: Table
+    blur: Float[np.ndarray, "d"]
+    scale: Float[np.ndarray, "D D"]
+
+
+@dataclass(frozen=True)
+class LiftedStates:
+    """States `(n, D)` at one coarse value, their ξ `(n, d)`, and how many independent ones they are worth."""
+
+    position: Float[np.ndarray, "n D"]
+    coarse: Float[np.ndarray, "n d"]
+    effective_sample_size: float
+
+
+def lift_local(
+    coarse: CoarseVariable, reservoir: Reservoir, z: Float[np.ndarray, "d"], n: int, width: np.ndarray, rng
+) -> LiftedStates:
+    """Draw from the reservoir by a compact kernel about z: within `width`, no nearer neighbour preferred in density.
+
+    **Raises:** `InputError` where nothing was sampled within `width` of z.
+    """
+    delta = np.asarray(coarse.difference(reservoir.coarse, z)) / width
+    kernel = np.prod(np.maximum(1 - delta**2, 0.0), axis=1)
+    return _resample(coarse, reservoir, kernel * reservoir.flat_weight, z, n, rng)
+
+
+def lift_exact(
+    engine: JaxEngine,
+    coarse: CoarseVariable,
+    reservoir: Reservoir,
+    z: Float[np.ndarray, "d"],
+    n: int,
+    width: Float[np.ndarray, "d"],
+    key: Key[Array, ""],
+    rng: np.random.Generator,
+) -> LiftedStates:
+    r"""Draws from $\delta(\xi(q) - z) e^{-V/kT}$ to within `width`.
+
+    Seeds come from the reservoir, whose hidden wells have their right weights; local dynamics in a window of standard
+    deviation `width / 4`, flattened so that it is centred on z, then makes each draw a state of its own. The narrow
+    window differs from δ by the square of its width only.
+
+    **Returns:** states with their effective number, $1/(1/n + g/e)$: e independent seeds can be worth no more than e.
+    """
+    blur = np.minimum(reservoir.blur, 4 * width)
+    delta = np.asarray(coarse.difference(reservoir.coarse, z)) / blur
+    kernel = np.prod(np.maximum(1 - delta**2, 0.0), axis=1)
+    seeds = _resample(coarse, reservoir, kernel * reservoir.flat_weight, z, n, rng)
+    stiffness = (NARROWER / width) ** 2
+    windows = Windows(jnp.asarray(z)[None], jnp.asarray(stiffness), reservoir.free_energy)
+    walkers = engine.start(windows, jnp.asarray(seeds.position)[None])
+    tuning = Tuning(jnp.full(1, 0.3), _narrow_scale(engine, seeds.position, reservoir, stiffness)[None])
+    relaxed = adapt(engine, windows, walkers, tuning, key, RELAXATION_CHUNKS, rescale=False).walkers
+    position, values = np.asarray(relaxed.position[0]), np.asarray(relaxed.coarse[0])
+    inside = np.all(np.abs(np.asarray(coarse.difference(values, z))) <= width, axis=1)
+    if not inside.any():
+        raise InputError(
+            "--at", "be a coarse value that the system can take", np.round(z, 4).tolist(), remedy="Widen --width."
+        )
+    pick = np.where(inside, np.arange(n), rng.choice(np.flatnonzero(inside), n))
+    size = min(seeds.effective_sample_size, float(inside.sum()))
+    return LiftedStates(position[pick], values[pick], size)
+
+
+def lifting_cost(n: int) -> int:
+    """Force evaluations of `lift_exact`."""
+    return n * (1 + RELAXATION_CHUNKS * CHUNK_STEPS)
+
+
+def _resample(coarse, reservoir: Reservoir, weight: np.ndarray, z: np.ndarray, n: int, rng) -> LiftedStates:
+    total = weight.sum()
+    if not total > 0:
+        distance = np.abs(np.asarray(coarse.difference(reservoir.coarse, z)))
+        nearest = reservoir.coarse[int(np.argmin(np.sum(distance / coarse.range, axis=1)))]
+        raise InputError(
+            "--at",
+            "be near coarse values that were sampled",
+            np.round(z, 4).tolist(),
+            remedy=f"The nearest sampled value is {np.round(nearest, 4).tolist()}; widen --width or the coarse range.",
+        )
+    independent = kish_sample_size(weight) / reservoir.inefficiency
+    place = (np.arange(n) + rng.random()) / n
+    pick: Int[np.ndarray, "n"] = np.searchsorted(np.cumsum(weight) / total, place).clip(0, len(weight) - 1)
+    pick = rng.permutation(pick)
+    return LiftedStates(reservoir.position[pick], reservoir.coarse[pick], 1 / (1 / n + 1 / independent))
+
+
+def _narrow_scale(engine: JaxEngine, states: np.ndarray, reservoir: Reservoir, stiffness: np.ndarray) -> Array:
+    # the narrow window adds its stiffness along ∇ξ to the precision that the wide one had
+    jacobian = np.asarray(jax.vmap(jax.jacfwd(engine.coarse_of))(jnp.asarray(states[:64])))
+    added = np.mean(np.einsum("nai,a,naj->nij", jacobian, stiffness, jacobian), axis=0)
+    precision = np.linalg.inv(reservoir.scale @ reservoir.scale.T) + added
+    return jnp.asarray(np.linalg.cholesky(np.linalg.inv(precision)))

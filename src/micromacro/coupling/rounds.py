@@ -1,0 +1,129 @@
+"""One coupled round: seeds from the generator, then local dynamics and generator moves in turn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from micromacro.coupling.moves import GeneratorMoves
+from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.production import Frames, join_frames, run_chunks
+from micromacro.sampling.proposal import ConditionalProposal
+from micromacro.sampling.tuning import CHUNK_STEPS, adapt
+from micromacro.sampling.windows import Windows
+
+SEED_MOVES = 5
+ADAPT_CHUNKS = 4
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a round spends its steps: `cycles` of (`frames` × `interval` local steps, one generator move)."""
+
+    cycles: int
+    frames: int
+    interval: int
+
+    @property
+    def steps(self) -> int:
+        """Local steps per walker."""
+        return self.cycles * self.frames * self.interval
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round brought.
+
+    `frames` of all walkers; `last` positions `(windows, walkers, D)` and `tuning` to go on from; `jump` the share of
+    accepted generator moves of each window, `(windows,)`; `log_weight` of every generator draw `(cycles, windows,
+    walkers)`, NaN-free, -inf for draws that were not usable; both `None` without a generator.
+    """
+
+    frames: Frames
+    last: Float[np.ndarray, "windows walkers D"]
+    tuning: Tuning
+    jump: Float[np.ndarray, "windows"] | None
+    log_weight: Float[np.ndarray, "cycles windows walkers"] | None
+
+
+def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 200_000) -> Schedule:
+    """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch."""
+    cycles = max(1, min(cycles, steps))
+    per_cycle = max(1, min(5, most_frames // (batch * cycles)))
+    return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))
+
+
+def round_cost(windows: int, walkers: int, schedule: Schedule, *, coupled: bool) -> int:
+    """Force evaluations of `coupled_round` or `local_round`."""
+    moves = SEED_MOVES + schedule.cycles if coupled else 0
+    return windows * walkers * (1 + ADAPT_CHUNKS * CHUNK_STEPS + schedule.steps + moves)
+
+
+def coupled_round(
+    engine: JaxEngine,
+    generator: ConditionalProposal,
+    windows: Windows,
+    positions: Float[Array, "windows walkers D"],
+    tuning: Tuning,
+    schedule: Schedule,
+    key: Key[Array, ""],
+    on_chunk: Callable[[int], None] = lambda steps: None,
+) -> Round:
+    """Seed every walker by generator moves, burn in, then alternate local dynamics with generator moves.
+
+    Every move leaves the window's density unchanged, so the answer does not depend on the proportions of hidden wells in
+    the generator's training data; they only decide how often moves are accepted.
+    """
+    moves = GeneratorMoves(engine)
+    seed_key, adapt_key, run_key = jax.random.split(key, 3)
+    walkers = engine.start(windows, positions)
+    for seed in range(SEED_MOVES):
+        walkers, _ = moves(generator, windows, walkers, jax.random.fold_in(seed_key, seed))
+    tuned = adapt(engine, windows, walkers, tuning, adapt_key, ADAPT_CHUNKS, rescale=False)
+    walkers, parts, jumps, log_weights = tuned.walkers, [], [], []
+    for cycle in range(schedule.cycles):
+        local_key, move_key = jax.random.split(jax.random.fold_in(run_key, cycle))
+        walkers, info = moves(generator, windows, walkers, move_key)
+        jumps.append(np.asarray(info.accepted).mean(axis=1))
+        log_weights.append(np.asarray(info.log_weight))
+        walkers, frames = run_chunks(
+            engine, windows, walkers, tuned.tuning, local_key, chunks=1, frames=schedule.frames, interval=schedule.interval
+        )
+        parts.append(frames)
+        on_chunk(1)
+    last = np.asarray(walkers.position)
+    return Round(join_frames(parts), last, tuned.tuning, np.mean(jumps, axis=0), np.stack(log_weights))
+
+
+def local_round(
+    engine: JaxEngine,
+    windows: Windows,
+    positions: Float[Array, "windows walkers D"],
+    tuning: Tuning,
+    schedule: Schedule,
+    key: Key[Array, ""],
+    *,
+    exchange: bool,
+    adapt_chunks: int = ADAPT_CHUNKS,
+    rescale: bool = False,
+    on_chunk: Callable[[int], None] = lambda steps: None,
+) -> Round:
+    """A round of local dynamics alone, with replica exchange between neighbouring windows where asked for."""
+    adapt_key, run_key = jax.random.split(key)
+    walkers = engine.start(windows, positions)
+    tuned = adapt(engine, windows, walkers, tuning, adapt_key, adapt_chunks, rescale=rescale)
+    walkers, frames = run_chunks(
+        engine,
+        windows,
+        tuned.walkers,
+        tuned.tuning,
+        run_key,
+        chunks=schedule.cycles,
+        frames=schedule.frames,
+        interval=schedule.interval,
+        exchange=exchange,
+        on_chunk=lambda _: on_chunk(1),
+    )
+    return Round(frames, np.asarray(walkers.position), tuned.tuning, None, None)

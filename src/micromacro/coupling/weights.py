@@ -1,0 +1,30 @@
+"""The free energy of windows from the generator's own weights: the second route to one number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+
+@dataclass(frozen=True)
+class GeneratorFreeEnergy:
+    """f of each window in kT up to one constant, its standard error, and the effective share of the draws, `(windows,)`."""
+
+    free_energy: Float[np.ndarray, "windows"]
+    stderr: Float[np.ndarray, "windows"]
+    effective_share: Float[np.ndarray, "windows"]
+
+
+def generator_free_energy(log_weight: Float[np.ndarray, "draws windows"]) -> GeneratorFreeEnergy:
+    r"""$f(z) = -\log E_\theta[\pi_z(q) / p_\theta(q|z)]$ from independent draws.
+
+    The standard error is that of the mean weight by the delta method, $\sqrt{(1/e - 1)/n}$ with e the effective share.
+    """
+    count = len(log_weight)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = logsumexp(log_weight, axis=0)
+        share = np.exp(2 * total - logsumexp(2 * log_weight, axis=0)) / count
+        share = np.where(np.isfinite(total), share, 0.0)
+        stderr = np.sqrt(np.maximum(1 / share - 1, 0.0) / count)
+    return GeneratorFreeEnergy(np.log(count) - total, stderr, share)

@@ -1,0 +1,5 @@
+"""Estimates: free energies, effective sample sizes, distances between samples."""
+
+from micromacro.configuration import configure
+
+configure()

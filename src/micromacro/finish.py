@@ -1,0 +1,304 @@
+"""The end of a run: closure, checks, and the files of results."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from micromacro import plan, stages
+from micromacro.closures.finite_volume import stationary_density
+from micromacro.closures.generator import projected_terms
+from micromacro.closures.reduced import ReducedDynamics
+from micromacro.closures.table import ClosureTable, closure_table
+from micromacro.closures.thermodynamic import free_energy_from_closure, free_energy_spread
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coupling import checks
+from micromacro.coupling.checks import Check, not_applicable
+from micromacro.coupling.estimate import features, free_energy_table
+from micromacro.coupling.weights import generator_free_energy
+from micromacro.errors import MicromacroError
+from micromacro.estimates.basins import find_basins
+from micromacro.estimates.correlation import statistical_inefficiency
+from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
+from micromacro.pipeline import Sampled
+from micromacro.systems.model import OverdampedSystem
+
+MOST_RESERVOIR_STATES = 300_000
+LOW = 6.0
+LARGEST_FREE_ENERGY_GAP = 0.15
+LARGEST_VARIATION = 0.1
+
+
+def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dataset]:
+    """Conditional averages of drift, diffusion and observables; and the reservoir of states that lifting draws from."""
+
+    def compute(advance: Callable) -> xr.Dataset:
+        found = sampled.estimate
+        pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // MOST_RESERVOIR_STATES)))
+        closed = _closure(run, sampled, advance)
+        return _close_record(run, sampled, pick, closed)
+
+    record = run.stage("close", plan.MOST_CLOSURE_STATES, "states", compute)
+    return read_closure(record), record
+
+
+def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTable:
+    case, found = run.case, sampled.estimate
+    left = plan.MOST_CLOSURE_STATES if case.budget is None else case.budget - run.engine.evaluations
+    count = int(max(1, min(plan.MOST_CLOSURE_STATES, left)))
+    pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // count)))
+    position = found.position[pick]
+    drift, diffusion = projected_terms(case.system, case.coarse, position)
+    run.engine.evaluations += len(pick)
+    advance(len(pick))
+    observed = jax.vmap(case.system.observe)(jnp.asarray(position))
+    observables = {
+        name: np.asarray(jax.vmap(function)(observed), float).reshape(len(pick))
+        for name, function in case.close.observables.items()
+    }
+    weights = found.flat_weight[pick] / np.mean(found.flat_weight[pick])
+    grid = found.surface.grid
+    return closure_table(
+        case.coarse, grid, found.pool.coarse[pick], drift, diffusion, observables, weights, found.pool.cluster[pick]
+    )
+
+
+def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: ClosureTable) -> xr.Dataset:
+    found = sampled.estimate
+    surface = found.surface
+    components = ("component", "other_component")
+    record = xr.Dataset(
+        {
+            "z": (("cell", "component"), surface.grid.points, {"units": "of the coarse variable"}),
+            "free_energy": ("cell", surface.free_energy, {"units": "kT"}),
+            "free_energy_stderr": ("cell", surface.stderr, {"units": "kT"}),
+            "wide_free_energy": ("wide_cell", found.wide.free_energy, {"units": "kT"}),
+            "drift": (("cell", "component"), closed.drift, {"units": "of z per time"}),
+            "drift_stderr": (("cell", "component"), closed.drift_stderr),
+            "diffusion": (("cell", *components), closed.diffusion, {"units": "squared unit of z per time"}),
+            "diffusion_stderr": (("cell", *components), closed.diffusion_stderr),
+            "position": (("sample", "state"), found.position[pick], {"units": "of the state"}),
+            "coarse": (("sample", "component"), found.pool.coarse[pick], {"units": "of the coarse variable"}),
+            "flat_weight": ("sample", found.flat_weight[pick], {"long_name": "inverse density of ξ among the samples"}),
+            "log_weight": (
+                "sample",
+                np.log(np.maximum(found.pool.weight[pick], 1e-300)) - found.mbar.log_denominator[pick],
+                {"long_name": "log weight in the unbiased ensemble"},
+            ),
+            "blur": ("component", sampled.blur),
+            "scale": (("state", "other_state"), sampled.scale),
+            "inefficiency": inefficiency(run, sampled) * len(found.position) / max(len(found.position), 1),
+        },
+        attrs={"observables": list(closed.observables)},
+    )
+    for name, values in closed.observables.items():
+        record[f"observable_{name}"] = ("cell", values)
+        record[f"observable_{name}_stderr"] = ("cell", closed.observables_stderr[name])
+    return record
+
+
+def read_closure(record: xr.Dataset) -> ClosureTable:
+    """The closure of the record of the last stage."""
+    array = {name: record[name].to_numpy() for name in record.data_vars}
+    names = [str(name) for name in np.atleast_1d(record.attrs["observables"])]
+    return ClosureTable(
+        array["z"],
+        array["drift"],
+        array["drift_stderr"],
+        array["diffusion"],
+        array["diffusion_stderr"],
+        {name: array[f"observable_{name}"] for name in names},
+        {name: array[f"observable_{name}_stderr"] for name in names},
+    )
+
+
+def inefficiency(run: stages.Run, sampled: Sampled) -> float:
+    """How many pooled samples count as one independent: the mean over windows of that of the slowest feature."""
+    segment = sampled.last
+    if segment.weight is not None:
+        return 1.0
+    values = features(run.case.system.observe, segment.frames)
+    slowest = [
+        max(statistical_inefficiency(column) for column in np.moveaxis(values[first:, window], -1, 0))
+        for window, first in enumerate(segment.first)
+    ]
+    return float(np.mean(slowest))
+
+
+def basin_members(
+    run: stages.Run, sampled: Sampled
+) -> tuple[dict[str, Bool[np.ndarray, "n"]], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Which samples lie in which basin, and the corners of named basins: those of the case, or found at the minima."""
+    case, found = run.case, sampled.estimate
+    z = found.pool.coarse
+    corners = {name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()}
+    if corners:
+        inside = {name: np.all((z >= low) & (z < high), axis=1) for name, (low, high) in corners.items()}
+        return inside, corners
+    label = find_basins(found.surface.free_energy, found.surface.grid)
+    cell = found.surface.grid.cell(z)
+    of_sample = np.where(cell >= 0, label[cell], -1)
+    members = {}
+    for number in range(label.max() + 1):
+        lowest = np.flatnonzero(label == number)[np.argmin(found.surface.free_energy[label == number])]
+        name = "minimum at " + ", ".join(f"{value:.3g}" for value in found.surface.grid.points[lowest])
+        members[name] = of_sample == number
+    return members, {}
+
+
+def basins(run: stages.Run, sampled: Sampled) -> dict[str, dict]:
+    """The free energies of the basins, relative to the lowest, in kT."""
+    members, _ = basin_members(run, sampled)
+    if not members or not sampled.stationary:
+        return {}
+    found = basin_free_energies(sampled.estimate.pool, sampled.estimate.mbar, sampled.estimate.bias, members)
+    return {
+        name: {"free_energy_kT": number(value.free_energy), "stderr_kT": number(value.stderr)}
+        for name, value in found.items()
+    }
+
+
+def number(value: float) -> float | None:
+    """A float for JSON, null where it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def run_checks(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> dict[str, Check]:
+    """Every consistency check by its name."""
+    case, observe = run.case, run.case.system.observe
+    rows: dict[str, Check] = {}
+    no_draws = not_applicable("this method has no generator")
+    rows["restriction"] = rows["free_energy"] = rows["conditionals"] = no_draws
+    windowed = bool(np.any(np.asarray(sampled.last.windows.stiffness) > 0))
+    if sampled.generator is not None and windowed:
+        centers = np.asarray(sampled.last.windows.centers)
+        raw = checks.draw_raw(sampled.generator, case.coarse, centers, run.key(400))
+        rows["restriction"] = checks.restriction(raw, case.coarse, centers, sampled.blur)
+        rows["conditionals"] = _conditionals(run, sampled, raw)
+        rows["free_energy"] = _free_energy_check(run, sampled)
+    elif sampled.generator is not None:
+        reason = "uncorrected: without a density the generator cannot be judged by the physics"
+        rows["restriction"] = rows["free_energy"] = rows["conditionals"] = not_applicable(reason)
+    rows["mixing"] = _mixing(run, sampled)
+    rows["closures"] = _closures(run, sampled, closed)
+    rows["dynamics"] = _dynamics(run, sampled, closed)
+    rows["overlap"] = checks.overlap(sampled.estimate.mbar, sampled.last_states)
+    weighted = sampled.last.weight is not None
+    rows["effective_sample_size"] = (
+        _weighted_size(sampled) if weighted else checks.effective_sample_size(observe, sampled.last)
+    )
+    order = ["restriction", "mixing", "free_energy", "conditionals", "closures", "dynamics", "overlap"]
+    return {name: rows[name] for name in [*order, "effective_sample_size"]}
+
+
+def _mixing(run: stages.Run, sampled: Sampled) -> Check:
+    observe = run.case.system.observe
+    if not sampled.stationary:
+        return not_applicable("ξ is still drifting at the end of the run: there is no long-run law to mix to")
+    if sampled.last.weight is None:
+        return checks.mixing(observe, sampled.last, sampled.start)
+    assert sampled.local is not None
+    trained = checks.mixing(observe, sampled.local, sampled.start)
+    reason = "the generator's draws are independent; its training data: " + trained.reason
+    return Check(trained.value, trained.threshold, trained.passed, reason)
+
+
+def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Check:
+    if sampled.last.weight is not None:
+        return not_applicable("there is no physics but the generator's own weights to compare with")
+    rng = np.random.default_rng([run.case.seed, 1])
+    return checks.conditionals(raw, run.case.system.observe, sampled.last, rng)
+
+
+def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
+    if sampled.log_weight is None or sampled.last.weight is not None:
+        return not_applicable("F comes from the generator's weights alone")
+    own = generator_free_energy(sampled.log_weight)
+    return checks.free_energy(own, sampled.estimate.mbar, sampled.last_states, run.case.couple.tolerance)
+
+
+def _weighted_size(sampled: Sampled) -> Check:
+    weight = sampled.last.weight
+    assert weight is not None
+    size = weight.sum(axis=(0, 2))
+    reason = f"smallest effective number of draws, at window {int(np.argmin(size))}"
+    return checks.at_least(float(size.min()), checks.FEWEST_SAMPLES, reason)
+
+
+def _closures(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> Check:
+    case, surface = run.case, sampled.estimate.surface
+    if not isinstance(case.system, OverdampedSystem):
+        return not_applicable("detailed balance is known to hold for overdamped systems alone")
+    if case.coarse.dimension > 2:
+        return not_applicable("the integration of the closure is meant for one or two coarse variables")
+    implied = free_energy_from_closure(closed, case.coarse)
+    error = np.hypot(free_energy_spread(closed, case.coarse), surface.stderr)
+    low = np.isfinite(implied) & (np.nan_to_num(surface.free_energy, nan=np.inf) < LOW)
+    if not low.any():
+        return not_applicable("the closure is known nowhere that F is low")
+    value = float(np.std((implied - surface.free_energy)[low]))
+    expected = float(np.sqrt(np.nanmean(error[low] ** 2)))
+    threshold = max(LARGEST_FREE_ENERGY_GAP, 3 * expected)
+    reason = f"rms of F from b = -D∇F/kT + ∇·D minus F from MBAR, in kT; {expected:.3f} expected from standard errors"
+    return checks.at_most(value, threshold, reason)
+
+
+def _dynamics(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> Check:
+    case = run.case
+    if not sampled.stationary:
+        return not_applicable("ξ has no stationary density to compare the reduced dynamics with")
+    if case.coarse.dimension > 2:
+        return not_applicable("the finite-volume density is for one or two coarse variables")
+    if sampled.local is not None and case.system.has_density:
+        local = checks.mixing(case.system.observe, sampled.local, sampled.start)
+        if local.passed is False:
+            reason = "hidden coordinates do not relax at fixed z by their own dynamics: no gap between time scales"
+            return not_applicable(reason)
+    try:
+        density = stationary_density(ReducedDynamics.from_table(closed, case.coarse))
+    except MicromacroError as error:
+        return not_applicable(str(error))
+    value = total_variation(density, sampled.estimate.surface)
+    reason = "total variation between the stationary density of the reduced dynamics and exp(-F/kT)"
+    return checks.at_most(value, LARGEST_VARIATION, reason)
+
+
+def total_variation(density: Float[np.ndarray, "n"], surface: FreeEnergySurface) -> float:
+    """Half the integral of the absolute difference between a density and exp(-F), over the cells that both know."""
+    known = np.isfinite(density) & np.isfinite(surface.free_energy)
+    first = np.where(known, density, 0.0)
+    second = np.where(known, np.exp(-np.where(known, surface.free_energy, 0.0)), 0.0)
+    return float(0.5 * np.sum(np.abs(first / first.sum() - second / second.sum())))
+
+
+def write_free_energy(path: Path, surface: FreeEnergySurface, *, known: bool) -> None:
+    """`free_energy.csv`: empty cells where nothing was sampled, or where there is no free energy at all."""
+    dimension = surface.grid.points.shape[1]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"z{axis + 1}" for axis in range(dimension)), "free_energy_kT", "stderr_kT"])
+        for z, value, error in zip(surface.grid.points, surface.free_energy, surface.stderr, strict=True):
+            shown = [repr(float(v)) if known and np.isfinite(v) else "" for v in (value, error)]
+            writer.writerow([*(repr(float(component)) for component in z), *shown])
+
+
+def write_summary(path: Path, summary: dict) -> None:
+    """`summary.json`, written whole or not at all: its presence says that the run is finished."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def reservoir_table(coarse: CoarseVariable, record: xr.Dataset, padding: int):
+    """The table of F in kT that a stored close stage holds, for flattening."""
+    from micromacro.estimates.surface import coarse_grid
+
+    grid = coarse_grid(coarse, padding)
+    values = record["wide_free_energy"].to_numpy()
+    return free_energy_table(FreeEnergySurface(grid, values, np.zeros_like(values)))

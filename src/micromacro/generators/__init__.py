@@ -1,0 +1,5 @@
+"""Conditional generators."""
+
+from micromacro.configuration import configure
+
+configure()

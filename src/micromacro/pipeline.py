@@ -1,0 +1,316 @@
+"""The methods of a run: how samples and one estimate come about. Each returns the same `Sampled`."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from micromacro import plan, records, stages
+from micromacro.coupling import checks
+from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
+from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
+from micromacro.coupling.importance import weighted_draws
+from micromacro.coupling.rounds import Round, schedule_for
+from micromacro.errors import PhysicsError
+from micromacro.estimates.correlation import split_rhat
+from micromacro.generators.score import ScoreGenerator
+from micromacro.sampling.euler_maruyama import simulate
+from micromacro.sampling.production import Frames
+from micromacro.sampling.seeding import no_windows, start_labels
+from micromacro.sampling.windows import Windows
+
+REFLATTEN = 1.0
+RETRAIN_BELOW = 0.85
+HIGH = 8.0
+UNBIASED_FRAMES = 100
+DISCARDED_SHARE = 0.25
+GENERATOR_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a method found.
+
+    **Arguments:**
+
+    - `segments`: what counts, in order; `estimate`: all of it pooled.
+    - `start`: which starting point each walker of a window came from.
+    - `blur`: of the windows `(d,)`; `scale`: of the local sampler, `(D, D)`.
+    - `generator`: the last trained, where there is one; `log_weight`: of its draws in the last round.
+    - `rounds`: number, acceptance, change of F in kT, windows, of each round.
+    - `local`: the run by local moves alone, by which hidden relaxation is judged.
+    - `stationary`: `False` where ξ was still drifting, so that there is no free energy.
+    """
+
+    segments: list[Segment]
+    estimate: Estimate
+    start: Int[np.ndarray, "walkers"]
+    blur: Float[np.ndarray, "d"]
+    scale: Float[np.ndarray, "D D"]
+    generator: ScoreGenerator | None = None
+    log_weight: Float[np.ndarray, "draws windows"] | None = None
+    rounds: tuple[dict, ...] = ()
+    local: Segment | None = None
+    stationary: bool = True
+
+    @property
+    def last(self) -> Segment:
+        """The segment of the last round."""
+        return self.segments[-1]
+
+    @property
+    def last_states(self) -> slice:
+        """Where the windows of the last round stand among the states of the estimate."""
+        total = len(self.estimate.mbar.counts)
+        counts = [windows.count for windows in self.estimate.states]
+        number = len(counts) - 1
+        for index, windows in enumerate(self.estimate.states):
+            if windows.count == self.last.windows.count and all(
+                np.array_equal(a, b)
+                for a, b in zip(jax.tree.leaves(windows), jax.tree.leaves(self.last.windows), strict=True)
+            ):
+                number = index
+        begin = sum(counts[:number])
+        return slice(begin, min(begin + counts[number], total))
+
+
+def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
+    """Umbrella windows from every starting point, then rounds: coupled to a generator, or by local moves alone."""
+    case, coarse = run.case, run.case.coarse
+    budget = plan.Budget(case.budget)
+    exploration = stages.explore_stage(run)
+    sizes = plan.plan_windows(case, exploration.spread)
+    windows = stages.first_windows(run, sizes)
+    budget.require(plan.least_cost(case, sizes), "these windows and walkers")
+    cycles = plan.cycles_for(case)
+    # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
+    first = budget.steps(case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(windows, sizes), case.couple.rounds + 1)
+    schedule = stages.plan_schedule(run, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
+    windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule)
+    padding = stages.flattening_padding(run, windows)
+    local = equilibrated(case.system.observe, windows, result.frames, exchanged=case.bias.exchange)
+    current = estimate(coarse, [local], padding)
+    start = start_labels(len(case.system.initial), sizes.walkers)
+    segments: list[Segment] = []
+    history: list[dict] = []
+    generator: ScoreGenerator | None = None
+    flattened_by: np.ndarray | None = None
+    for number in range(1, case.couple.rounds + 1):
+        windows, flattened_by = _reflatten(windows, current, flattened_by)
+        windows, positions, tuning = _add_windows(run, windows, result, current, local if not segments else segments[-1])
+        batch = windows.count * sizes.walkers
+        overhead = plan.round_overhead(cycles, coupled=coupled)
+        left = case.couple.rounds + 1 - number
+        reserve = _closure_reserve(case.budget)
+        steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
+        if steps < plan.FEWEST_STEPS and left > 1:
+            steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
+        if steps < plan.FEWEST_STEPS:
+            break
+        if coupled and (generator is None or np.mean(history[-1]["acceptance"]) < RETRAIN_BELOW):
+            generator = stages.learn_stage(run, number, segments[-1:] or [local], windows.width, generator)
+        schedule = schedule_for(steps, cycles, batch)
+        windows, result = stages.round_stage(run, number, generator, windows, positions, tuning, schedule)
+        exchanged = case.bias.exchange and not coupled
+        segments.append(equilibrated(case.system.observe, windows, result.frames, exchanged=exchanged))
+        previous, current = current, estimate(coarse, segments, padding)
+        change = surface_change(previous, current)
+        history.append(_round_row(number, result, change, windows))
+        if number > 1 and change < case.couple.tolerance and _settled(run, segments[-1], current, start):
+            break
+    if not segments:
+        segments = [local]
+    weights = None if result.log_weight is None else np.moveaxis(result.log_weight, 1, 2).reshape(-1, windows.count)
+    scale = np.asarray(result.tuning.scale)[windows.count // 2]
+    return Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
+
+
+def _batch(windows: Windows, sizes: plan.WindowPlan) -> tuple[int, int]:
+    return windows.count * sizes.walkers, 1 + plan.BURN_IN_CHUNKS * 50
+
+
+def _after_pull(run: stages.Run, sizes: plan.WindowPlan) -> int:
+    windows = sizes.per_dimension**run.case.coarse.dimension
+    return run.engine.evaluations + plan.pull_cost(windows, sizes.walkers)
+
+
+def _closure_reserve(budget: int | None) -> int:
+    return 0 if budget is None else min(plan.MOST_CLOSURE_STATES, budget // 50)
+
+
+def _round_row(number: int, result: Round, change: float, windows: Windows) -> dict:
+    acceptance = None if result.jump is None else float(np.mean(result.jump))
+    return {"round": number, "acceptance": acceptance, "change_kT": change, "windows": windows.count}
+
+
+def surface_change(first: Estimate, second: Estimate) -> float:
+    """The rms change of F in kT over the cells that both know below 8 kT, each minus its mean there."""
+    a, b = first.surface.free_energy, second.surface.free_energy
+    known = np.isfinite(a) & np.isfinite(b) & (np.nan_to_num(b, nan=np.inf) < HIGH)
+    return float(np.std((a - b)[known])) if known.any() else float("inf")
+
+
+def _reflatten(windows: Windows, current: Estimate, by: np.ndarray | None) -> tuple[Windows, np.ndarray]:
+    # the same bias in two rounds makes their windows one state of MBAR; renewed only where it helps
+    values = current.wide.free_energy
+    if by is not None:
+        known = np.isfinite(values) & np.isfinite(by)
+        difference = (values - by)[known]
+        if known.sum() == np.isfinite(values).sum() and np.std(difference) < REFLATTEN / 2:
+            return windows, by
+    return stages.flattened(windows, free_energy_table(current.wide, smoothing=1.0)), values
+
+
+def _add_windows(run: stages.Run, windows: Windows, result: Round, current: Estimate, segment: Segment):
+    coarse, positions, tuning = run.case.coarse, result.last, result.tuning
+    states = slice(len(current.mbar.counts) - segment.windows.count, len(current.mbar.counts))
+    centers = missing_windows(coarse, segment.windows, current.mbar.overlap[states, states])
+    batch = windows.count * positions.shape[1]
+    affordable = run.case.budget is None or (run.case.budget - run.engine.evaluations) > 4 * batch * plan.FEWEST_STEPS
+    if len(centers) == 0 or len(centers) > windows.count or not affordable:
+        return windows, positions, tuning
+    rng = np.random.default_rng([run.case.seed, windows.count])
+    added = nearby_states(current, coarse, centers, positions.shape[1], rng)
+    nearest = [int(np.argmin(np.sum((np.asarray(windows.centers) - c) ** 2, axis=1))) for c in centers]
+    tuning = tuning._replace(
+        step_size=jnp.concatenate([tuning.step_size, tuning.step_size[jnp.array(nearest)]]),
+        scale=jnp.concatenate([tuning.scale, tuning.scale[jnp.array(nearest)]]),
+    )
+    return with_windows(windows, centers), np.concatenate([positions, added]), tuning
+
+
+def _settled(run: stages.Run, segment: Segment, current: Estimate, start: np.ndarray) -> bool:
+    observe = run.case.system.observe
+    total = len(current.mbar.counts)
+    found = [
+        checks.mixing(observe, segment, start),
+        checks.overlap(current.mbar, slice(total - segment.windows.count, total)),
+        checks.effective_sample_size(observe, segment),
+    ]
+    return all(check.passed is not False for check in found)
+
+
+def sample_unbiased(run: stages.Run) -> Sampled:
+    """Long runs from the starting points without any bias, at the cost that windows would have had."""
+    case = run.case
+    exploration = stages.explore_stage(run)
+    sizes = plan.plan_windows(case, exploration.spread)
+    walkers = sizes.walkers * sizes.per_dimension**case.coarse.dimension
+    wanted = case.bias.steps * (case.couple.rounds + 1)
+    overhead = plan.round_overhead(0, coupled=False)
+    reserve = _closure_reserve(case.budget)
+    steps = plan.Budget(case.budget).steps(wanted, run.engine.evaluations, reserve, walkers, overhead, 1)
+    plan.Budget(case.budget).require(
+        run.engine.evaluations + reserve + walkers * (overhead + plan.FEWEST_STEPS), "these walkers"
+    )
+    schedule = schedule_for(steps, UNBIASED_FRAMES, walkers)
+    windows, result = stages.unbiased_stage(run, exploration, walkers, schedule)
+    segment = equilibrated(case.system.observe, windows, result.frames)
+    found = estimate(case.coarse, [segment], 0)
+    start = start_labels(len(case.system.initial), walkers)
+    scale = np.asarray(result.tuning.scale)[0]
+    return Sampled([segment], found, start, _default_blur(run), scale, local=segment)
+
+
+def _default_blur(run: stages.Run) -> np.ndarray:
+    return 0.02 * run.case.coarse.range
+
+
+def sample_generator(run: stages.Run) -> Sampled:
+    """The generator alone: trained on umbrella data, F from its weights."""
+    single = replace(run.case, couple=replace(run.case.couple, rounds=1))
+    umbrella = stages.Run(single, run.store, run.progress, run.engine, run.costs)
+    found = sample_windows(umbrella, coupled=False)
+    generator = stages.learn_stage(run, 1, [found.last], found.blur, None)
+    walkers = found.start.size
+    batch = found.last.windows.count * walkers
+    affordable = None if run.case.budget is None else (run.case.budget - run.engine.evaluations) // batch - 2
+    draws = GENERATOR_DRAWS if affordable is None else int(min(GENERATOR_DRAWS, affordable))
+    plan.Budget(run.case.budget).require(run.engine.evaluations + 3 * batch, "draws of the generator")
+
+    def compute(advance):
+        segment, log_weight = weighted_draws(run.engine, generator, found.last.windows, draws, walkers, run.key(300))
+        advance(log_weight.size)
+        record = records.round_record(segment.windows, _as_round(segment, log_weight))
+        record["weight"] = (records.DRAWS, segment.weight)
+        return record
+
+    record = run.stage("weigh", draws * batch, "draws", compute)
+    windows, result = records.read_round(record)
+    segment = Segment(windows, result.frames, np.zeros(windows.count, int), weight=record["weight"].to_numpy())
+    weighted = estimate(run.case.coarse, [segment], stages.flattening_padding(run, windows))
+    assert result.log_weight is not None
+    weights = np.moveaxis(result.log_weight, 1, 2).reshape(-1, windows.count)
+    return replace(found, segments=[segment], estimate=weighted, generator=generator, log_weight=weights)
+
+
+def _as_round(segment: Segment, log_weight: np.ndarray) -> Round:
+    dimension = segment.frames.position.shape[-1]
+    scale = jnp.broadcast_to(jnp.eye(dimension), (segment.windows.count, dimension, dimension))
+    tuning = stages.Tuning(jnp.ones(segment.windows.count), scale)
+    return Round(segment.frames, segment.frames.position[-1], tuning, np.ones(segment.windows.count), log_weight)
+
+
+def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
+    """A system whose density is unknown: its own dynamics from the starting points, and averages over the long run."""
+    case = run.case
+    walkers = (case.bias.walkers or 64) * (case.bias.windows or 16)
+    walkers = max(walkers, len(case.system.initial))
+    steps = case.bias.steps
+    if case.budget is not None:
+        steps = int(min(steps, (case.budget - _closure_reserve(case.budget)) // walkers))
+    plan.Budget(case.budget).require(walkers * plan.FEWEST_STEPS, "this number of walkers")
+    label = start_labels(len(case.system.initial), walkers)
+
+    def compute(advance):
+        every = max(1, steps // UNBIASED_FRAMES)
+        begun = case.system.initial[label]
+        found = simulate(
+            case.system.drift, case.system.diffusion, begun, case.system.time_step, steps, run.key(3), save_every=every
+        )
+        run.engine.evaluations += walkers * steps
+        advance(walkers * steps)
+        return _long_run_record(run, np.asarray(found.saved))
+
+    record = run.stage("long_run", walkers * steps, "walker-steps", compute)
+    windows, result = records.read_round(record)
+    count = len(result.frames.position)
+    segment = Segment(windows, result.frames, np.array([int(DISCARDED_SHARE * count)]))
+    found = estimate(case.coarse, [segment], 0)
+    blur = _default_blur(run)
+    generator = stages.learn_stage(run, 1, [segment], blur, None) if learn else None
+    stationary = _stationary(run, segment)
+    scale = np.eye(case.system.dimension)
+    return Sampled([segment], found, label, blur, scale, generator, local=segment, stationary=stationary)
+
+
+def _long_run_record(run: stages.Run, saved: Float[np.ndarray, "frames walkers D"]):
+    broken = ~np.all(np.isfinite(saved), axis=2)
+    if broken.any():
+        frame, walker = (int(i) for i in np.argwhere(broken)[0])
+        raise PhysicsError(
+            "the state of a walker is no longer finite",
+            where=f"walker {walker}, frame {frame} of the long run",
+            remedy="Lower [system] time_step, or check drift and diffusion.",
+        )
+    case = run.case
+    position = run.periods.canonical(saved)[:, None]
+    flat = jnp.asarray(saved.reshape(-1, saved.shape[-1]))
+    coarse = np.asarray(jax.jit(jax.vmap(run.engine.coarse_of))(flat)).reshape(*position.shape[:3], -1)
+    frames = Frames(position, coarse, np.zeros(position.shape[:3]), np.ones(1))
+    dimension = case.system.dimension
+    tuning = stages.Tuning(jnp.ones(1), jnp.eye(dimension)[None])
+    result = Round(frames, position[-1], tuning, None, None)
+    return records.round_record(no_windows(case.coarse, 1), result)
+
+
+def _stationary(run: stages.Run, segment: Segment) -> bool:
+    """Whether the first and second half of every walker visit the same coarse values."""
+    values = segment.frames.coarse[segment.first[0] :, 0]
+    unit = 2 * np.pi * (values - run.case.coarse.lower) / run.case.coarse.range
+    columns = []
+    for axis, periodic in enumerate(run.case.coarse.periodic):
+        columns += [np.cos(unit[..., axis]), np.sin(unit[..., axis])] if periodic else [values[..., axis]]
+    return all(split_rhat(column) <= checks.LARGEST_RHAT for column in columns)

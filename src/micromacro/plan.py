@@ -1,0 +1,98 @@
+"""What a run will do: sizes derived from the data where the case leaves them out, and steps that fit the budget."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from micromacro.cases.case import Case
+from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
+from micromacro.errors import BudgetError
+from micromacro.sampling.seeding import exploration_cost, pull_cost
+from micromacro.sampling.tuning import CHUNK_STEPS
+from micromacro.sampling.windows import window_spacing
+
+EXPLORERS = 32
+BURN_IN_CHUNKS = 12
+FEWEST_STEPS = 100
+MOST_CLOSURE_STATES = 100_000
+WINDOW_LIMITS = {1: (16, 48), 2: (10, 14)}
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows per coarse dimension, their stiffness in kT per squared unit of z `(d,)`, and walkers in each."""
+
+    per_dimension: int
+    stiffness: Float[np.ndarray, "d"]
+    walkers: int
+
+
+def plan_windows(case: Case, spread: Float[np.ndarray, "d"]) -> WindowPlan:
+    """Number and stiffness of the windows.
+
+    Left out, the blur of a window is three quarters of the thermal spread of ξ in the narrowest known well, and
+    neighbours stand √2 blurs apart, which keeps the pooled density of ξ even.
+    """
+    coarse, bias = case.coarse, case.bias
+    if bias.windows is not None:
+        count = bias.windows
+    elif bias.stiffness is not None:
+        count = int(np.ceil(np.max(coarse.range) / np.sqrt(2 / bias.stiffness))) + 1
+    else:
+        fewest, most = WINDOW_LIMITS.get(coarse.dimension, (5, 7))
+        wanted = np.max(coarse.range / (np.sqrt(2) * 0.75 * np.maximum(spread, 1e-12)))
+        count = int(np.clip(np.ceil(wanted) + 1, fewest, most))
+    spacing = window_spacing(coarse, count)
+    stiffness = 2 / spacing**2 if bias.stiffness is None else np.full(coarse.dimension, bias.stiffness)
+    walkers = bias.walkers or {1: 64, 2: 16}.get(coarse.dimension, 8)
+    return WindowPlan(count, stiffness, max(walkers, len(case.system.initial)))
+
+
+def cycles_for(case: Case) -> int:
+    """Generator moves per walker and round: fewer where each is dear."""
+    dimension = case.system.dimension
+    return case.couple.cycles or (40 if dimension <= 5 else 20 if dimension <= 30 else 10)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The ceiling of force evaluations, and how to stay below it."""
+
+    ceiling: int | None
+
+    def steps(self, wanted: int, spent: int, reserve: int, batch: int, overhead: int, rounds_left: int) -> int:
+        """Local steps per walker of the next round: `wanted`, or an equal share of what is left.
+
+        **Arguments:**
+
+        - `spent`: force evaluations so far; `reserve`: what later stages need at least.
+        - `batch`: walkers over all windows; `overhead`: evaluations per walker that a round needs besides its steps.
+        """
+        if self.ceiling is None:
+            return wanted
+        affordable = (self.ceiling - spent - reserve) // (max(rounds_left, 1) * batch) - overhead
+        return int(min(wanted, affordable))
+
+    def require(self, needed: int, what: str) -> None:
+        """Raise `BudgetError` where the ceiling cannot hold `needed` evaluations."""
+        if self.ceiling is not None and needed > self.ceiling:
+            raise BudgetError(
+                f"budget must be at least {needed} force evaluations for {what}; got {self.ceiling}. "
+                "Raise --budget, or lower [bias] windows or walkers."
+            )
+
+
+def round_overhead(cycles: int, *, coupled: bool) -> int:
+    """Force evaluations per walker and round besides the local steps."""
+    return 1 + ADAPT_CHUNKS * CHUNK_STEPS + (SEED_MOVES + cycles if coupled else 0)
+
+
+def least_cost(case: Case, plan: WindowPlan) -> int:
+    """Force evaluations of the shortest run that could give an answer: every stage, one short round, a small closure."""
+    windows = plan.per_dimension**case.coarse.dimension
+    batch = windows * plan.walkers
+    starts = len(case.system.initial)
+    cycles = cycles_for(case)
+    rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * CHUNK_STEPS + round_overhead(cycles, coupled=True)
+    return exploration_cost(starts, EXPLORERS) + pull_cost(windows, plan.walkers) + batch * rounds + 1000

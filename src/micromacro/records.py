@@ -1,0 +1,98 @@
+"""Stages as datasets with named dimensions and units, and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coupling.rounds import Round
+from micromacro.generators.score import ScoreGenerator, ScoreSettings
+from micromacro.sampling.engine import Tuning
+from micromacro.sampling.production import Frames
+from micromacro.sampling.seeding import Exploration
+from micromacro.sampling.table import Table
+from micromacro.sampling.windows import Windows
+
+WALKERS = ("frame", "window", "walker")
+DRAWS = ("frame", "window", "walker")
+
+
+def exploration_record(exploration: Exploration) -> xr.Dataset:
+    """The dataset of an exploration."""
+    batch = ("frame", "start", "walker")
+    return xr.Dataset(
+        {
+            "position": ((*batch, "state"), exploration.position, {"units": "of the state"}),
+            "coarse": ((*batch, "component"), exploration.coarse, {"units": "of the coarse variable"}),
+            "scale": (("state", "other_state"), exploration.scale),
+            "spread": ("component", exploration.spread),
+            "step_size": exploration.step_size,
+        }
+    )
+
+
+def read_exploration(record: xr.Dataset) -> Exploration:
+    """The exploration of a dataset."""
+    names = ("position", "coarse")
+    arrays = [record[name].to_numpy() for name in names]
+    return Exploration(*arrays, float(record["step_size"]), record["scale"].to_numpy(), record["spread"].to_numpy())
+
+
+def round_record(windows: Windows, result: Round) -> xr.Dataset:
+    """The dataset of a round: its windows, its frames, where its walkers ended and what the generator's draws weighed."""
+    grid = tuple(f"bias_grid{axis + 1}" for axis in range(len(windows.flattening.periodic)))
+    frames = result.frames
+    record = xr.Dataset(
+        {
+            "centers": (("window", "component"), np.asarray(windows.centers)),
+            "stiffness": ("component", np.asarray(windows.stiffness), {"units": "kT per squared unit of z"}),
+            "flattening": (grid, np.asarray(windows.flattening.coefficients), {"units": "kT", "basis": "cubic B-spline"}),
+            "flattening_origin": ("component", np.asarray(windows.flattening.origin)),
+            "flattening_spacing": ("component", np.asarray(windows.flattening.spacing)),
+            "position": ((*WALKERS, "state"), frames.position, {"units": "of the state"}),
+            "coarse": ((*WALKERS, "component"), frames.coarse, {"units": "of the coarse variable"}),
+            "log_density": (WALKERS, frames.log_density, {"units": "kT, the system alone"}),
+            "acceptance": ("window", np.asarray(frames.acceptance)),
+            "last": (("window", "walker", "state"), np.asarray(result.last)),
+            "step_size": ("window", np.asarray(result.tuning.step_size)),
+            "scale": (("window", "state", "other_state"), np.asarray(result.tuning.scale)),
+        },
+        attrs={"periodic": [int(flag) for flag in windows.flattening.periodic]},
+    )
+    if result.jump is not None and result.log_weight is not None:
+        record["jump"] = ("window", result.jump, {"long_name": "share of accepted generator moves"})
+        record["log_weight"] = (("cycle", "window", "walker"), result.log_weight)
+    return record
+
+
+def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
+    """The windows and the round of a dataset."""
+    array = {name: record[name].to_numpy() for name in record.data_vars}
+    periodic = tuple(bool(flag) for flag in np.atleast_1d(record.attrs["periodic"]))
+    table_parts = (array["flattening"], array["flattening_origin"], array["flattening_spacing"])
+    table = Table(*(jnp.asarray(part) for part in table_parts), periodic)
+    windows = Windows(jnp.asarray(array["centers"]), jnp.asarray(array["stiffness"]), table)
+    frames = Frames(array["position"], array["coarse"], array["log_density"], array["acceptance"])
+    tuning = Tuning(jnp.asarray(array["step_size"]), jnp.asarray(array["scale"]))
+    return windows, Round(frames, array["last"], tuning, array.get("jump"), array.get("log_weight"))
+
+
+def generator_record(generator: ScoreGenerator, settings: ScoreSettings) -> xr.Dataset:
+    """The dataset of a trained generator: one variable for each array of its parameters."""
+    leaves, _ = jax.tree.flatten(generator)
+    variables = {
+        f"parameter_{number:03d}": ([f"dimension_{number}_{axis}" for axis in range(np.ndim(leaf))], np.asarray(leaf))
+        for number, leaf in enumerate(leaves)
+    }
+    attributes = {"kind": "score", "dimension": int(generator.affine.period.size)}
+    attributes |= {name: value for name, value in vars(settings).items() if value is not None}
+    return xr.Dataset(variables, attrs=attributes)
+
+
+def read_generator(record: xr.Dataset, settings: ScoreSettings, coarse: CoarseVariable) -> ScoreGenerator:
+    """The generator of a dataset; `settings` are those it was trained with."""
+    skeleton = settings.skeleton(int(record.attrs["dimension"]), coarse)
+    _, structure = jax.tree.flatten(skeleton)
+    leaves = [jnp.asarray(record[name].to_numpy()) for name in sorted(map(str, record.data_vars))]
+    return jax.tree.unflatten(structure, leaves)

@@ -1,0 +1,84 @@
+"""The report as one self-contained HTML page."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import rc_context
+
+from micromacro.report.conditionals import conditional_pictures
+from micromacro.report.data import ReportData
+from micromacro.report.dynamics import closure_pictures, reduced_pictures
+from micromacro.report.free_energy import free_energy_pictures
+from micromacro.report.style import STYLE, Picture
+from micromacro.report.tables import (
+    Table,
+    basin_table,
+    consistency_table,
+    cost_table,
+    facts,
+    provenance,
+    rounds_table,
+    verdict,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with pictures and tables under it, and a line that explains them."""
+
+    title: str
+    note: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    small: bool = False
+    legend: list[tuple[str, str]] = field(default_factory=list)
+
+
+def render(data: ReportData) -> str:
+    """The page as HTML: images and styles within it, nothing loaded from elsewhere."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    with rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        sections = [section for section in _sections(data) if section.pictures or any(t.rows for t in section.tables)]
+    state, sentence = verdict(data)
+    template = environment.get_template("page.html")
+    heading = {"title": data.title, "state": state, "verdict": sentence, "facts": facts(data)}
+    return template.render(**heading, sections=sections, provenance=provenance(data))
+
+
+def _sections(data: ReportData) -> list[Section]:
+    return [
+        Section("Free energy", _free_energy_note(data), free_energy_pictures(data), [basin_table(data)]),
+        _conditional_section(data),
+        Section(
+            "Closure",
+            "Projected drift b and diffusion D of dz = b dt + √(2D) dW (Itô), and conditional averages.",
+            closure_pictures(data),
+        ),
+        Section(
+            "Reduced dynamics",
+            "The closed equation alone: its stationary density should be that of the free energy.",
+            reduced_pictures(data),
+        ),
+        Section("Consistency", "Every check of the micro against the macro side.", tables=[consistency_table(data)]),
+        Section("Cost", "Nothing left out: training data and failed rounds are included.", tables=_cost_tables(data)),
+    ]
+
+
+def _cost_tables(data: ReportData) -> list[Table]:
+    return [cost_table(data), rounds_table(data)]
+
+
+def _free_energy_note(data: ReportData) -> str:
+    error = "The standard error is that of F minus its mean over the cells below 6 kT."
+    return error if data.dimension < 3 else "One curve per coarse variable; all cells are in free_energy.csv."
+
+
+def _conditional_section(data: ReportData) -> Section:
+    legend = [("corrected by the physics", "exact")]
+    if any(raw is not None for _, _, raw in data.conditional_samples):
+        legend.append(("generator alone", "raw"))
+    note = "Draws of the hidden state at given coarse values: the coordinates that the coarse value leaves free."
+    return Section("Conditional samples", note, conditional_pictures(data), small=True, legend=legend)

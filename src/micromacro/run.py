@@ -1,0 +1,316 @@
+"""The pipeline: from a case to results on disk, and the results as an object."""
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import micromacro
+from micromacro import finish, pipeline, stages
+from micromacro.cases.case import Case
+from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
+from micromacro.closures.table import ClosureTable
+from micromacro.coupling.lifting import Reservoir, lift_exact, lift_local
+from micromacro.coupling.pairs import padding_cells
+from micromacro.errors import InputError, StoreError
+from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
+from micromacro.generators.score import ScoreGenerator
+from micromacro.progress import Progress
+from micromacro.records import read_generator
+from micromacro.sampling.engine import JaxEngine
+from micromacro.store import Store
+
+METHODS = ("coupled", "umbrella", "unbiased", "generator")
+GENERATORS = ("score",)
+SUMMARY = "summary.json"
+SETTINGS = "run.json"
+
+
+def run(
+    case: Case,
+    out: Path | str | None = None,
+    *,
+    method: str = "coupled",
+    resume: bool = False,
+    progress: Progress = Progress(quiet=True),
+) -> "Result":
+    """Compute a case and write its results.
+
+    **Arguments:**
+
+    - `case`: a system, its coarse variable and settings.
+    - `out`: the directory of results; a temporary one where left out.
+    - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, or the `generator` alone.
+    - `resume`: go on with what `out` holds; finished stages are not repeated.
+
+    **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the simulation
+    fails. What was finished before stays in `out`.
+
+    >>> import micromacro as mm
+    >>> def potential(q):
+    ...     return (q[0] ** 2 - 1) ** 2 + 2 * q[1] ** 2
+    >>> system = mm.OverdampedSystem(potential, dimension=2, initial=[[-1.0, 0.0], [1.0, 0.0]])
+    >>> coarse = mm.CoarseVariable(lambda q: q[:1], lower=[-1.5], upper=[1.5], periodic=(False,))
+    >>> bias = mm.BiasSettings(windows=8, walkers=16, steps=200)
+    >>> case = mm.Case("wells", "Two wells", system, coarse, bias=bias, couple=mm.CoupleSettings(rounds=1))
+    >>> result = mm.run(case, method="umbrella")
+    >>> result.free_energy.free_energy.shape
+    (120,)
+    """
+    _check_request(case, method)
+    folder = Path(tempfile.mkdtemp(prefix="micromacro-")) if out is None else Path(out)
+    if (folder / SUMMARY).exists() and resume:
+        _same_settings(folder, case, method)
+        return Result.load(folder, case)
+    _prepare(folder, case, method, resume)
+    began = time.monotonic()
+    under_way = stages.Run(case, Store(folder), progress, JaxEngine(case.system, case.coarse))
+    sampled = _sample(under_way, method)
+    closed, record = finish.close_stage(under_way, sampled)
+    checks = finish.run_checks(under_way, sampled, closed)
+    finish.write_free_energy(folder / "free_energy.csv", sampled.estimate.surface, known=sampled.stationary)
+    closed.to_csv(folder / "closure.csv")
+    stored = sum(cost["wall_seconds"] for cost in under_way.costs.values())
+    summary = {
+        "version": micromacro.__version__,
+        "case": case.name,
+        "title": case.title,
+        "method": method,
+        "generator": case.generator.kind if sampled.generator is not None else None,
+        "corrected": case.system.has_density,
+        "seed": case.seed,
+        "device": str(jax.devices()[0].device_kind),
+        "force_evaluations": under_way.engine.evaluations,
+        "wall_seconds": max(stored, time.monotonic() - began),
+        "stages": under_way.costs,
+        "basins": finish.basins(under_way, sampled),
+        "consistency": {name: check.as_dict() for name, check in checks.items()},
+        "rounds": list(sampled.rounds),
+        "last_generator": _last_generator(under_way.store),
+        "stationary": sampled.stationary,
+    }
+    if not sampled.stationary:
+        summary["note"] = "ξ was still drifting at the end of the run: it has conditionals but no free energy"
+    finish.write_summary(folder / SUMMARY, summary)
+    del record
+    return Result(folder, case, summary)
+
+
+def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
+    if not under_way.case.system.has_density:
+        return pipeline.sample_long_run(under_way, learn=method == "coupled")
+    if method == "unbiased":
+        return pipeline.sample_unbiased(under_way)
+    if method == "generator":
+        return pipeline.sample_generator(under_way)
+    invertible = under_way.case.system.hidden is not None
+    return pipeline.sample_windows(under_way, coupled=method == "coupled" and invertible)
+
+
+def _check_request(case: Case, method: str) -> None:
+    if method not in METHODS:
+        raise InputError("method", f"be one of {', '.join(METHODS)}", repr(method))
+    kind = case.generator.kind
+    if method in ("coupled", "generator") and kind not in GENERATORS:
+        raise InputError("generator.kind", f"be one of {', '.join(GENERATORS)} in this version", repr(kind))
+    density = case.system.has_density
+    if not density and method in ("umbrella", "generator"):
+        raise InputError(
+            "method",
+            "be coupled or unbiased for a system without log_density, where no bias is meaningful",
+            repr(method),
+        )
+    if method == "generator" and case.system.hidden is None:
+        raise InputError("method", "not be generator where [system] observe has no inverse hidden", repr(method))
+
+
+def _settings(case: Case, method: str) -> dict:
+    keys = ("bias", "generator", "couple", "budget", "seed")
+    return {"method": method, **{key: repr(getattr(case, key)) for key in keys}}
+
+
+def _same_settings(folder: Path, case: Case, method: str) -> None:
+    path = folder / SETTINGS
+    if not path.exists():
+        return
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in _settings(case, method).items():
+        if stored.get(key) != value:
+            raise InputError(
+                key, f"be as in the run that is resumed, {stored.get(key)}", value, source=str(path), remedy="Use another OUT."
+            )
+
+
+def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
+    if not resume and ((folder / SUMMARY).exists() or Store(folder).names):
+        raise StoreError(f"{folder} holds results. Give --resume to go on with them, or another directory.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume:
+        _same_settings(folder, case, method)
+    (folder / SETTINGS).write_text(json.dumps(_settings(case, method), indent=2) + "\n", encoding="utf-8")
+
+
+def _last_generator(store: Store) -> str | None:
+    numbers = [int(name.removeprefix("learn_")) for name in store.names if name.startswith("learn_")]
+    return f"learn_{max(numbers)}" if numbers else None
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Micro states conditioned on coarse values.
+
+    `q` `(rows, Y)`; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where draws
+    are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
+    """
+
+    q: Float[np.ndarray, "rows Y"]
+    z: Float[np.ndarray, "rows d"]
+    at: Float[np.ndarray, "rows d"]
+    log_weight: Float[np.ndarray, "rows"]
+    ess: Float[np.ndarray, "m"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The results of a run: `path` holds the files, `case` is what was computed, `summary` is that of `summary.json`."""
+
+    path: Path
+    case: Case
+    summary: dict
+
+    @classmethod
+    def load(cls, path: Path | str, case: Case) -> "Result":
+        """The results in a directory. **Raises:** `StoreError` where the run has not finished."""
+        file = Path(path) / SUMMARY
+        if not file.exists():
+            raise StoreError(f"{path} holds no finished run ({SUMMARY} is missing). Run the case with --resume first.")
+        return cls(Path(path), case, json.loads(file.read_text(encoding="utf-8")))
+
+    @cached_property
+    def record(self):
+        """The dataset of the last stage."""
+        return Store(self.path).read("close")
+
+    @property
+    def free_energy(self) -> FreeEnergySurface:
+        """F on the grid in kT, with its standard errors."""
+        grid = coarse_grid(self.case.coarse)
+        return FreeEnergySurface(
+            grid, self.record["free_energy"].to_numpy(), self.record["free_energy_stderr"].to_numpy()
+        )
+
+    @property
+    def closure(self) -> ClosureTable:
+        """b(z), D(z) and the conditional averages of the observables, with standard errors."""
+        return finish.read_closure(self.record)
+
+    @cached_property
+    def generator(self) -> ScoreGenerator | None:
+        """The generator trained last, if the run had one."""
+        name = self.summary["last_generator"]
+        if name is None:
+            return None
+        return read_generator(Store(self.path).read(name), stages.score_settings(self.case), self.case.coarse)
+
+    def lift(
+        self, z: Float[np.ndarray, "m d"], n: int, *, exact: bool = True, width: float | None = None, seed: int = 0
+    ) -> Lift:
+        """`n` micro states for each coarse value.
+
+        **Arguments:**
+
+        - `z`: coarse values `(m, d)`.
+        - `exact`: corrected by the physics, for δ(ξ - z); else the generator alone, for its blurred window.
+        - `width`: how far ξ of a draw may be from z; one per cent of the range where left out.
+
+        **Raises:** `InputError` for values outside the range, values near which nothing was sampled, and raw draws of a
+        run that had no generator.
+        """
+        coarse = self.case.coarse
+        values = np.asarray(z, float).reshape(-1, coarse.dimension)
+        for value in values:
+            inside = (value >= coarse.lower) & (value <= coarse.upper) | np.asarray(coarse.periodic)
+            if not inside.all():
+                raise InputError("--at", f"lie between {coarse.lower} and {coarse.upper}", value.tolist())
+        one = self._lift_exact if exact else self._lift_raw
+        widths = 0.01 * coarse.range if width is None else np.full(coarse.dimension, width)
+        parts = [one(value, n, widths, seed, number) for number, value in enumerate(values)]
+        q = np.concatenate([part[0] for part in parts])
+        return Lift(
+            q,
+            np.concatenate([part[1] for part in parts]),
+            np.repeat(values, n, axis=0),
+            np.zeros(len(q)),
+            np.array([part[2] for part in parts]),
+        )
+
+    def _lift_raw(self, value: np.ndarray, n: int, _: np.ndarray, seed: int, number: int):
+        if self.generator is None:
+            raise InputError("--raw", "be of a run that had a generator", f"method {self.summary['method']}")
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), n)
+        draw = eqx.filter_jit(lambda generator, z, keys: jax.vmap(lambda key: generator.sample(z, key))(keys))
+        q = draw(self.generator, jnp.asarray(value), keys)
+        return np.asarray(q, float), np.asarray(jax.vmap(self.case.coarse)(q), float), float(n)
+
+    def _lift_exact(self, value: np.ndarray, n: int, width: np.ndarray, seed: int, number: int):
+        system, rng = self.case.system, np.random.default_rng([seed, number])
+        if system.has_density:
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            lifted = lift_exact(self._engine, self.case.coarse, self._reservoir, value, n, width, key, rng)
+        else:
+            lifted = lift_local(self.case.coarse, self._reservoir, value, n, width, rng)
+        q = np.asarray(jax.vmap(system.observe)(jnp.asarray(lifted.position)))
+        periods = stages.find_state_periods(system, self.case.coarse)
+        return periods.canonical(q), lifted.coarse, lifted.effective_sample_size
+
+    @cached_property
+    def _engine(self) -> JaxEngine:
+        return JaxEngine(self.case.system, self.case.coarse)
+
+    @cached_property
+    def _reservoir(self) -> Reservoir:
+        record, coarse = self.record, self.case.coarse
+        array = {name: record[name].to_numpy() for name in ("position", "coarse", "flat_weight", "blur", "scale")}
+        wide, results = len(record["wide_free_energy"]), len(record["free_energy"])
+        padding = 0 if wide == results else padding_cells(coarse, array["blur"])
+        table = finish.reservoir_table(coarse, record, padding)
+        return Reservoir(
+            array["position"],
+            array["coarse"],
+            array["flat_weight"],
+            float(record["inefficiency"]),
+            table,
+            array["blur"],
+            array["scale"],
+        )
+
+    def reduce(
+        self, time: float, trajectories: int, *, seed: int = 0, start: Float[np.ndarray, "N d"] | None = None
+    ) -> Trajectories:
+        """Trajectories of the reduced dynamics to `time`, from exp(-F/kT) or from `start`."""
+        dynamics = ReducedDynamics.from_table(self.closure, self.case.coarse)
+        if start is None:
+            start = draw_starts(dynamics, self._start_energy(), trajectories, seed)
+        return simulate(dynamics, np.asarray(start, float), time, seed=seed)
+
+    def _start_energy(self) -> np.ndarray:
+        # without a free energy the trajectories begin evenly over what was sampled
+        values = self.free_energy.free_energy
+        return values if self.summary["stationary"] else np.where(np.isfinite(values), 0.0, np.nan)
+
+    def write_report(self) -> Path:
+        """`report.html`: one self-contained page."""
+        from micromacro.reporting import report_data
+        from micromacro.report.page import render
+
+        file = self.path / "report.html"
+        file.write_text(render(report_data(self)), encoding="utf-8")
+        return file

@@ -1,0 +1,5 @@
+"""Sampling: engines, windows, moves."""
+
+from micromacro.configuration import configure
+
+configure()

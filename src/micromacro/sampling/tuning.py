@@ -1,0 +1,86 @@
+"""Adaptation of the local sampler while chains burn in; frozen before anything is counted."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from micromacro.errors import PhysicsError
+from micromacro.sampling.engine import Engine, Tuning
+from micromacro.sampling.mala import Walker
+from micromacro.sampling.windows import Windows
+
+ACCEPTANCE = 0.6
+FRAMES = 5
+INTERVAL = 10
+CHUNK_STEPS = FRAMES * INTERVAL
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Walkers after burn-in and the tuning that suits them."""
+
+    walkers: Walker
+    tuning: Tuning
+
+
+def first_tuning(windows: int, dimension: int) -> Tuning:
+    """A cautious start: unit scale and small steps."""
+    scale = jnp.broadcast_to(jnp.eye(dimension), (windows, dimension, dimension))
+    return Tuning(jnp.full(windows, 1e-2), scale)
+
+
+def adapt(
+    engine: Engine, windows: Windows, walkers: Walker, tuning: Tuning, key: Key[Array, ""], chunks: int, *, rescale: bool
+) -> Tuned:
+    """Burn in for `chunks` chunks of `CHUNK_STEPS` steps, steering the acceptance of every window to `ACCEPTANCE`.
+
+    With `rescale` the scale of each window becomes the square root of the covariance *within* its walkers, halfway
+    through: within, because walkers in different hidden wells say nothing about the size of a local move.
+
+    **Raises:** `PhysicsError` where the energy or the gradient of a walker is not finite.
+    """
+    frames: list[Float[np.ndarray, "frames windows walkers D"]] = []
+    for chunk in range(chunks):
+        walkers, saved = engine.advance(windows, tuning, walkers, jax.random.fold_in(key, chunk), FRAMES, INTERVAL)
+        check_finite(walkers, windows, (chunk + 1) * CHUNK_STEPS)
+        # far from the goal the step may change by e a chunk; near it by little
+        factor = jnp.exp(jnp.clip(3 * (saved.acceptance - ACCEPTANCE), -1.5, 1.0))
+        tuning = tuning._replace(step_size=tuning.step_size * factor)
+        frames.append(np.asarray(saved.position))
+        if rescale and chunk == chunks // 2:
+            kept = np.concatenate(frames[len(frames) // 2 :])
+            tuning = Tuning(jnp.full_like(tuning.step_size, _natural_step(kept.shape[-1])), within_scale(kept))
+    return Tuned(walkers, tuning)
+
+
+def _natural_step(dimension: int) -> float:
+    # the optimal scaling of MALA for a standard normal: Roberts & Rosenthal, J. R. Stat. Soc. B 60, 255 (1998)
+    return 1.65**2 / dimension ** (1 / 3)
+
+
+def within_scale(frames: Float[np.ndarray, "frames windows walkers D"]) -> Float[Array, "windows D D"]:
+    """Square roots of the covariances within walkers, shrunk to their diagonal where frames are few, `(windows, D, D)`."""
+    count, windows, walkers, dimension = frames.shape
+    centred = frames - frames.mean(axis=0)
+    covariance = np.einsum("fkwi,fkwj->kij", centred, centred) / (walkers * max(count - 1, 1))
+    diagonal = np.einsum("kii->ki", covariance)
+    trust = walkers * count / (walkers * count + 5 * dimension)
+    shrunk = trust * covariance + (1 - trust) * diagonal[:, :, None] * np.eye(dimension)
+    floor = 1e-12 * diagonal.max(axis=1)[:, None, None] + 1e-30
+    return jnp.asarray(np.linalg.cholesky(shrunk + floor * np.eye(dimension)))
+
+
+def check_finite(walkers: Walker, windows: Windows, step: int) -> None:
+    """Raise where a walker's energy is not finite, naming the window and the step."""
+    broken = ~np.isfinite(np.asarray(walkers.log_target)) | ~np.all(np.isfinite(walkers.gradient), axis=-1)
+    if broken.any():
+        window, walker = (int(i) for i in np.argwhere(broken)[0])
+        position = np.array2string(np.asarray(walkers.position[window, walker]), precision=4, threshold=8)
+        raise PhysicsError(
+            f"the energy or force of walker {walker} is not finite at q = {position}",
+            where=f"window {window}, z = {np.round(np.asarray(windows.centers[window]), 4).tolist()}, step {step}",
+            remedy="Check the potential there: it must be finite with a finite gradient wherever a walker can go.",
+        )

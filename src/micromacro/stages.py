@@ -1,0 +1,230 @@
+"""The stages of a run: each is read from the store where it is finished, and computed and stored where it is not."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Key
+
+from micromacro import plan, records
+from micromacro.cases.case import Case
+from micromacro.coordinates.periodicity import StatePeriods, find_state_periods
+from micromacro.coupling.estimate import Segment
+from micromacro.coupling.pairs import blurred_pairs, padding_cells
+from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round, schedule_for
+from micromacro.generators.score import ScoreGenerator, ScoreSettings
+from micromacro.progress import Progress
+from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.production import Frames
+from micromacro.sampling.seeding import BIAS_POINTS, Exploration, explore, no_windows, pull
+from micromacro.sampling.table import Table, zero_table
+from micromacro.sampling.windows import Windows, grid_centers
+from micromacro.store import Store
+
+
+@dataclass
+class Run:
+    """A run under way: the case, where its stages are kept, and what it has cost."""
+
+    case: Case
+    store: Store
+    progress: Progress
+    engine: JaxEngine
+    costs: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def periods(self) -> StatePeriods:
+        """Periodic coordinates of the observed state."""
+        return find_state_periods(self.case.system, self.case.coarse)
+
+    def key(self, number: int) -> Key[Array, ""]:
+        """The random key of a stage: the same whatever was resumed."""
+        return jax.random.fold_in(jax.random.key(self.case.seed), number)
+
+    def stage(self, name: str, total: float, unit: str, compute: Callable[[Callable], xr.Dataset]) -> xr.Dataset:
+        """One stage: from the store where it is finished; else computed, timed, counted and stored.
+
+        `compute` is given a function to call with the units of work just done.
+        """
+        if self.store.has(name):
+            record = self.store.read(name)
+            self.engine.evaluations += int(record.attrs["force_evaluations"])
+        else:
+            began, before = time.monotonic(), self.engine.evaluations
+            with self.progress.stage(name, total=total, unit=unit) as shown:
+                record = compute(shown.advance)
+            record.attrs["force_evaluations"] = int(self.engine.evaluations - before)
+            record.attrs["wall_seconds"] = time.monotonic() - began
+            self.store.write(name, record)
+        self.costs[name] = {key: record.attrs[key] for key in ("wall_seconds", "force_evaluations")}
+        return record
+
+
+def explore_stage(run: Run) -> Exploration:
+    """Short unbiased runs from every starting point."""
+    case = run.case
+
+    def compute(advance: Callable) -> xr.Dataset:
+        found = explore(run.engine, case.coarse, case.system.initial, plan.EXPLORERS, run.key(1))
+        advance(run.engine.evaluations)
+        return records.exploration_record(found)
+
+    total = plan.exploration_cost(len(case.system.initial), plan.EXPLORERS)
+    return records.read_exploration(run.stage("explore", total, "walker-steps", compute))
+
+
+def first_windows(run: Run, sizes: plan.WindowPlan) -> Windows:
+    """Windows on a uniform grid, nothing flattened yet."""
+    coarse = run.case.coarse
+    centers = jnp.asarray(grid_centers(coarse, sizes.per_dimension))
+    return Windows(centers, jnp.asarray(sizes.stiffness), zero_table(coarse, BIAS_POINTS))
+
+
+def bias_stage(
+    run: Run, windows: Windows, walkers: int, exploration: Exploration, schedule: Schedule
+) -> tuple[Windows, Round]:
+    """Pull walkers into every window from every starting point, tune, and sample by local moves alone."""
+    case = run.case
+
+    def compute(advance: Callable) -> xr.Dataset:
+        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2))
+        tuning = shared_tuning(exploration, windows.count)
+        result = local_round(
+            run.engine,
+            windows,
+            begun,
+            tuning,
+            schedule,
+            run.key(3),
+            exchange=case.bias.exchange,
+            adapt_chunks=plan.BURN_IN_CHUNKS,
+            rescale=True,
+            on_chunk=lambda _: advance(windows.count * walkers * schedule.frames * schedule.interval),
+        )
+        return records.round_record(windows, result)
+
+    total = windows.count * walkers * schedule.steps
+    return records.read_round(run.stage("bias", total, "walker-steps", compute))
+
+
+def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: Schedule) -> tuple[Windows, Round]:
+    """All walkers in one window without any bias, started in equal shares at the starting points."""
+    windows = no_windows(run.case.coarse, 1)
+    starts = exploration.position.shape[1]
+    label = np.arange(walkers) % starts
+    begun = exploration.position[-1, label, np.arange(walkers) // starts % exploration.position.shape[2]]
+
+    def compute(advance: Callable) -> xr.Dataset:
+        result = local_round(
+            run.engine,
+            windows,
+            jnp.asarray(begun)[None],
+            shared_tuning(exploration, 1),
+            schedule,
+            run.key(3),
+            exchange=False,
+            on_chunk=lambda _: advance(walkers * schedule.frames * schedule.interval),
+        )
+        return records.round_record(windows, result)
+
+    return records.read_round(run.stage("unbiased", walkers * schedule.steps, "walker-steps", compute))
+
+
+def shared_tuning(exploration: Exploration, windows: int) -> Tuning:
+    """The tuning of the exploration, for every window."""
+    scale = jnp.broadcast_to(jnp.asarray(exploration.scale), (windows, *exploration.scale.shape))
+    return Tuning(jnp.full(windows, exploration.step_size), scale)
+
+
+def score_settings(case: Case) -> ScoreSettings:
+    """The settings of the score-based generator of a case."""
+    given = {name: value for name, value in vars(case.generator).items() if name != "kind"}
+    return ScoreSettings(**given)
+
+
+def learn_stage(
+    run: Run, number: int, segments: list[Segment], width: np.ndarray, previous: ScoreGenerator | None
+) -> ScoreGenerator:
+    """Train the generator on the frames of `segments`, or go on with a previous one."""
+    case, settings, periods = run.case, score_settings(run.case), run.periods
+
+    def compute(advance: Callable) -> xr.Dataset:
+        q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)
+        rng = np.random.default_rng([case.seed, number])
+        pairs = blurred_pairs(np.concatenate(q), np.concatenate(z), case.coarse, width, rng)
+        generator = settings.fit(
+            pairs.q,
+            pairs.z,
+            pairs.weight,
+            case.coarse,
+            run.key(100 + number),
+            attached=periods.attached,
+            period=periods.period,
+            previous=previous,
+            on_chunk=advance,
+        )
+        return records.generator_record(generator, settings)
+
+    record = run.stage(f"learn_{number}", settings.steps_for(previous), "training steps", compute)
+    return records.read_generator(record, settings, case.coarse)
+
+
+def observed_frames(run: Run, segment: Segment) -> tuple[np.ndarray, np.ndarray]:
+    """Observed states `(n, Y)` and coarse values `(n, d)` of the equilibrated frames of a segment."""
+    keep = np.arange(len(segment.frames.position))[:, None] >= segment.first
+    position = segment.frames.position[keep].reshape(-1, segment.frames.position.shape[-1])
+    coarse = segment.frames.coarse[keep].reshape(-1, segment.frames.coarse.shape[-1])
+    return np.asarray(jax.jit(jax.vmap(run.case.system.observe))(jnp.asarray(position))), coarse
+
+
+def round_stage(
+    run: Run,
+    number: int,
+    generator: ScoreGenerator | None,
+    windows: Windows,
+    positions: np.ndarray,
+    tuning: Tuning,
+    schedule: Schedule,
+) -> tuple[Windows, Round]:
+    """One round in flattened windows: coupled to a generator where there is one, by local moves alone otherwise."""
+    batch = windows.count * positions.shape[1]
+
+    def compute(advance: Callable) -> xr.Dataset:
+        def on_chunk(_: int) -> None:
+            advance(batch * schedule.frames * schedule.interval)
+
+        start, key = jnp.asarray(positions), run.key(200 + number)
+        if generator is None:
+            exchange = run.case.bias.exchange
+            result = local_round(
+                run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_chunk=on_chunk
+            )
+        else:
+            result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_chunk)
+        return records.round_record(windows, result)
+
+    return records.read_round(run.stage(f"round_{number}", batch * schedule.steps, "walker-steps", compute))
+
+
+def flattened(windows: Windows, table: Table) -> Windows:
+    """The same windows over another flattening bias."""
+    return replace(windows, flattening=table)
+
+
+def flattening_padding(run: Run, windows: Windows) -> int:
+    """Cells beyond the range that the free energy must be known on to flatten the windows at its ends."""
+    return padding_cells(run.case.coarse, windows.width)
+
+
+def plan_schedule(run: Run, steps: int, batch: int) -> Schedule:
+    """The schedule of a round of `steps` local steps."""
+    return schedule_for(steps, plan.cycles_for(run.case), batch)
+
+
+def canonical_frames(run: Run, frames: Frames) -> Frames:
+    """Frames with periodic coordinates brought into the range of their coarse variable."""
+    return replace(frames, position=run.periods.canonical(frames.position))

@@ -1,0 +1,5 @@
+"""Micro models and what is known of them exactly."""
+
+from micromacro.configuration import configure
+
+configure()

@@ -71,7 +71,7 @@ def _diffrax(states, key, steps):
     path = diffrax.UnsafeBrownianPath(shape, key)
     solution = diffrax.diffeqsolve(
         diffrax.MultiTerm(
-            diffrax.ODETerm(lambda t, y, args: forces(y)), diffrax.ControlTerm(lambda t, y, args: noise, path)
+            diffrax.ODETerm(lambda _t, y, _args: forces(y)), diffrax.ControlTerm(lambda _t, _y, _args: noise, path)
         ),
         diffrax.Euler(),
         jnp.float32(0),
@@ -83,14 +83,15 @@ def _diffrax(states, key, steps):
         max_steps=None,
         throw=False,
     )
+    assert solution.ys is not None
     return solution.ys[0]
 
 
 def diffrax_batch(states, steps, seed):
-    """Diffrax at its best of what was tried: one solve for the batch, walkers last, the Brownian path that stores nothing.
+    """Diffrax at its best: one solve for the batch, walkers last, the Brownian path that stores nothing.
 
-    Mapping `diffeqsolve` over walkers, a `VirtualBrownianTree`, walkers first, and a tuple of components are slower or
-    no faster.
+    Mapping `diffeqsolve` over walkers, a `VirtualBrownianTree`, walkers first, and a tuple of components are slower
+    or no faster.
     """
     return np.asarray(_diffrax(states.T, jax.random.key(seed), steps)).T
 

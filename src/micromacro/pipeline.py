@@ -64,9 +64,9 @@ class Sampled:
     def last_states(self) -> slice:
         """Where the windows of the last round stand among the states of the estimate."""
         total = len(self.estimate.mbar.counts)
-        counts = [windows.count for windows in self.estimate.states]
+        counts = [windows.count for windows in self.estimate.bias.states]
         number = len(counts) - 1
-        for index, windows in enumerate(self.estimate.states):
+        for index, windows in enumerate(self.estimate.bias.states):
             if windows.count == self.last.windows.count and all(
                 np.array_equal(a, b)
                 for a, b in zip(jax.tree.leaves(windows), jax.tree.leaves(self.last.windows), strict=True)

@@ -48,17 +48,17 @@ def test_damaged_record(tmp_path):
         restore_case(tmp_path)
 
 
-def test_resuming_remembers_settings_and_takes_a_new_budget(case_file, tmp_path):
+def test_resuming_remembers_overrides_and_adds_settings(case_file, tmp_path):
     archive_case(case_file, ["seed=4"], tmp_path / "case")
     resumed = overrides_to_resume(case_file, ["budget.force_evaluations=1e9"], tmp_path / "case")
     assert resumed == ["seed=4", "budget.force_evaluations=1e9"]
     assert overrides_to_resume(case_file, ["seed=4"], tmp_path / "case") == ["seed=4", "seed=4"]
 
 
-def test_resuming_with_another_setting_is_refused(case_file, tmp_path):
+def test_resuming_with_another_physics_is_refused(case_file, tmp_path):
     archive_case(case_file, ["seed=4"], tmp_path / "case")
-    with pytest.raises(InputError, match=r"--resume must keep every setting but the budget .* got 'seed=5'"):
-        overrides_to_resume(case_file, ["seed=5"], tmp_path / "case")
+    with pytest.raises(InputError, match=r"--resume must keep the case as the run was begun; got 'system.kT=2'"):
+        overrides_to_resume(case_file, ["seed=5", "system.kT=2"], tmp_path / "case")
 
 
 def test_resuming_another_case_is_refused(case_file, tmp_path):

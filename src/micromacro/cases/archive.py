@@ -11,9 +11,11 @@ from typing import Any
 from micromacro.cases.case import Case
 from micromacro.cases.file import is_builtin, load_case, read_case_file
 from micromacro.cases.overrides import with_overrides
+from micromacro.cases.schema import Settings
 from micromacro.errors import InputError, StoreError
 
 RECORD = "case.json"
+ANOTHER = "Give another OUT for it."
 
 
 @dataclass(frozen=True)
@@ -82,24 +84,24 @@ def restore_case(folder: Path) -> Case:
 def overrides_to_resume(path_or_name: str | Path, overrides: Sequence[str], folder: Path) -> list[str]:
     """The overrides with which a run goes on: those it was begun with, and then those given now.
 
-    Refuses a case, or a setting, that is not the one the run was begun with; only the budget may change.
+    Refuses another case, and another physics than the run was begun with. Settings are left to the run: it knows which
+    of them may change.
     """
     record = CaseRecord.read(folder)
     for text in overrides:
-        if _lasting([*record.overrides, text]) != _lasting(record.overrides):
-            requirement = "keep every setting but the budget as the run was begun"
-            raise InputError("--resume", requirement, repr(text), remedy="Give another OUT for other settings.")
+        if _physics([*record.overrides, text]) != _physics(record.overrides):
+            raise InputError("--resume", "keep the case as the run was begun", repr(text), remedy=ANOTHER)
     files, case_file = _files(path_or_name, record.overrides)
     same_name = case_file == record.file and (case_file is not None or str(path_or_name) == record.name)
     if not same_name or any(_content(folder / name) != content for name, content in files.items()):
         requirement = f"go on with the case that the run was begun with, kept in {folder}"
-        raise InputError("--resume", requirement, f"{path_or_name}, which differs", remedy="Give another OUT for it.")
+        raise InputError("--resume", requirement, f"{path_or_name}, which differs", remedy=ANOTHER)
     return [*record.overrides, *overrides]
 
 
-def _lasting(overrides: Sequence[str]) -> dict[str, Any]:
-    """What the overrides set, the budget apart."""
-    return {key: value for key, value in with_overrides({}, overrides).items() if key != "budget"}
+def _physics(overrides: Sequence[str]) -> dict[str, Any]:
+    """What the overrides change beside the settings."""
+    return {key: value for key, value in with_overrides({}, overrides).items() if key not in Settings.model_fields}
 
 
 def _files(path_or_name: str | Path, overrides: Sequence[str]) -> tuple[dict[str, bytes], str | None]:

@@ -10,11 +10,6 @@ SUMMARY = "summary.json"
 CASE_FOLDER = "case"
 
 
-def holds_results(out: Path) -> bool:
-    """Whether a run, finished or not, has written into this folder."""
-    return any((out / name).exists() for name in (SUMMARY, CASE_FOLDER))
-
-
 def read_summary(out: Path) -> dict[str, Any]:
     """The content of `summary.json`."""
     path = out / SUMMARY

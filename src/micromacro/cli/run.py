@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from micromacro.cli.results import CASE_FOLDER, holds_results
+from micromacro.cli.results import CASE_FOLDER, SUMMARY
 from micromacro.cli.tables import verdict, with_error
 from micromacro.errors import InputError, StoreError
 from micromacro.progress import Progress
@@ -73,16 +73,22 @@ def run(
 
 
 def _run(case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress) -> dict[str, Any]:
-    _refuse_occupied(out, resume)
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
     from micromacro.cases.archive import archive_case, overrides_to_resume
     from micromacro.cases.file import load_case
     from micromacro.run import run as run_case
+    from micromacro.store import Store
 
+    if not resume and ((out / SUMMARY).exists() or Store(out).names):
+        remedy = "Give --resume to go on with them, or another OUT."
+        raise StoreError(f"OUT must hold no results; got {out}, which does. {remedy}")
     folder = out / CASE_FOLDER
-    if folder.exists():
-        overrides = overrides_to_resume(case, overrides, folder)
-    loaded = load_case(case, overrides)
-    archive_case(case, overrides, folder)
+    if resume and folder.exists():
+        loaded = load_case(case, overrides_to_resume(case, overrides, folder))
+    else:
+        loaded = load_case(case, overrides)
+        archive_case(case, overrides, folder)
     return run_case(loaded, out, method=method, resume=resume, progress=progress).summary
 
 
@@ -91,14 +97,6 @@ def _refuse_many_machines(workers: int, scheduler: str | None) -> None:
         raise InputError("--workers", "be 1", workers, remedy="More processes are not supported in this version.")
     if scheduler is not None:
         raise InputError("--scheduler", "be left out", scheduler, remedy="It is not supported in this version.")
-
-
-def _refuse_occupied(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
-    if holds_results(out) and not resume:
-        remedy = "Give --resume to go on with them, or another OUT."
-        raise StoreError(f"OUT must hold no results; got {out}, which does. {remedy}")
 
 
 def _command_to_resume() -> str:

@@ -12,10 +12,10 @@ from scipy.ndimage import gaussian_filter
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.correlation import equilibration_time
 from micromacro.estimates.mbar import MBAR, Pool, solve_mbar
-from micromacro.estimates.surface import FreeEnergySurface, Grid, coarse_grid, free_energy_surface
+from micromacro.estimates.surface import FreeEnergySurface, coarse_grid, free_energy_surface
 from micromacro.sampling.production import Frames
 from micromacro.sampling.table import Table, fill_nearest, fit_table
-from micromacro.sampling.windows import Windows, reduced_biases
+from micromacro.sampling.windows import PooledBias, Windows
 
 MOST_FEATURES = 10
 
@@ -45,12 +45,11 @@ class Estimate:
 
     position: Float[np.ndarray, "n D"]
     pool: Pool
-    bias: Callable
+    bias: PooledBias
     mbar: MBAR
     surface: FreeEnergySurface
     wide: FreeEnergySurface
     flat_weight: Float[np.ndarray, "n"]
-    states: tuple[Windows, ...]
 
 
 def features(
@@ -78,15 +77,13 @@ def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) 
     position, coarse_values, state, cluster, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     pool = Pool(coarse_values, state, cluster, weight)
 
-    def bias(z: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(reduced_biases(coarse, windows, jnp.asarray(z))) for windows in states], 1)
-
-    mbar = solve_mbar(pool, bias, sum(windows.count for windows in states))
+    bias = PooledBias(tuple(states), coarse)
+    mbar = solve_mbar(pool, bias, bias.count)
     surface = free_energy_surface(pool, mbar, bias, coarse_grid(coarse))
     wide = surface if padding == 0 else free_energy_surface(pool, mbar, bias, coarse_grid(coarse, padding))
     at_samples = np.asarray(evaluate_table(free_energy_table(wide), jnp.asarray(coarse_values)))
     flat = weight * np.exp(np.clip(at_samples - mbar.log_denominator, -700, 700))
-    return Estimate(position, pool, bias, mbar, surface, wide, flat, tuple(states))
+    return Estimate(position, pool, bias, mbar, surface, wide, flat)
 
 
 def free_energy_table(surface: FreeEnergySurface, smoothing: float = 0.0) -> Table:
@@ -132,7 +129,3 @@ def _flatten(segment: Segment, offset: int) -> tuple[np.ndarray, ...]:
     parts = segment.frames.position, segment.frames.coarse, offset + window, cluster, weight
     return tuple(part[keep] for part in parts)
 
-
-def grid_of(estimate: Estimate) -> Grid:
-    """The grid of results."""
-    return estimate.surface.grid

@@ -5,13 +5,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from scipy import sparse
 from scipy.special import logsumexp
 
 CHUNK = 65_536
 THINNED = 20_000
+MOST_NEWTON_STEPS = 50
+SMALL_RESIDUAL = 1e-4
+NEGLIGIBLE = -100.0
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,14 @@ class MBAR:
 
     def responsibilities_at(self, biases: Float[np.ndarray, "m K"]) -> Float[np.ndarray, "m K"]:
         """The share of each window in the pooled density at other coarse values; rows sum to one."""
-        return _responsibilities(biases, self.free_energy, self.counts)[0]
+        return self.counts * np.exp(self.free_energy - biases - self.log_denominator_at(biases)[:, None])
 
 
-type_of_bias = Callable[[Float[np.ndarray, "m d"]], Float[np.ndarray, "m K"]]
+Bias = Callable[[Float[Array, "m d"]], Float[Array, "m K"]]
+"""Coarse values to the bias of every window in kT: a JAX function that is itself a pytree, such as `PooledBias`."""
 
 
-def solve_mbar(pool: Pool, bias: type_of_bias, state_count: int) -> MBAR:
+def solve_mbar(pool: Pool, bias: Bias, state_count: int) -> MBAR:
     r"""Solve the MBAR equations for every window, and the influence of every chain on the solution.
 
     pymbar solves for a thinned pool; Newton steps on all samples then reach the solution of the whole pool, so that
@@ -74,55 +80,67 @@ def solve_mbar(pool: Pool, bias: type_of_bias, state_count: int) -> MBAR:
 
     **Arguments:**
 
-    - `bias`: coarse values `(m, d)` to biases in kT `(m, K)`.
+    - `bias`: coarse values `(m, d)` to biases in kT `(m, K)`, as a pytree.
     - `state_count`: K.
 
     Sources: Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008); for the errors Geyer, Tech. Rep. 568, Minnesota (1994);
     Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014).
     """
     counts = np.bincount(pool.state, weights=pool.weight, minlength=state_count)
+    if state_count == 1:
+        return _with_influence(pool, bias, np.zeros(1), counts)
     free_energy = _thinned_solution(pool, bias, counts)
-    for _ in range(50):
+    for _ in range(MOST_NEWTON_STEPS):
         total, outer = _moments(pool, bias, free_energy, counts)
         residual = total - counts
-        if np.max(np.abs(residual) / np.maximum(counts, 1)) < 1e-9:
+        step = -np.linalg.pinv(np.diag(total) - outer, hermitian=True, rcond=1e-12) @ residual
+        free_energy = free_energy + step * min(1.0, 2.0 / np.max(np.abs(step), initial=1e-300))
+        # Newton's method squares the error: after a step from here what is left is below rounding
+        if np.max(np.abs(residual) / np.maximum(counts, 1)) < SMALL_RESIDUAL:
             break
-        hessian = np.diag(total) - outer
-        step = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ residual
-        free_energy = free_energy + step * min(1.0, 2.0 / np.max(np.abs(step)))
     free_energy = free_energy - free_energy[0]
     return _with_influence(pool, bias, free_energy, counts)
 
 
-def _chunks(pool: Pool, bias: type_of_bias) -> Iterator[tuple[slice, np.ndarray]]:
+def _chunks(pool: Pool) -> Iterator[tuple[slice, Array, Array]]:
+    """Coarse values and weights in chunks of one size, the last filled up with weightless copies: one compilation."""
     for begin in range(0, len(pool.state), CHUNK):
         part = slice(begin, begin + CHUNK)
-        yield part, np.asarray(bias(pool.coarse[part]))
+        coarse, weight = pool.coarse[part], pool.weight[part]
+        missing = CHUNK - len(weight) if len(pool.state) > CHUNK else 0
+        coarse = np.concatenate([coarse, np.repeat(coarse[:1], missing, axis=0)])
+        yield part, jnp.asarray(coarse), jnp.asarray(np.concatenate([weight, np.zeros(missing)]))
 
 
-def _responsibilities(biases: np.ndarray, free_energy: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    with np.errstate(divide="ignore"):
-        exponent = free_energy + np.log(counts) - biases
-    top = exponent.max(axis=1, keepdims=True)
-    share = np.exp(exponent - top)
-    total = share.sum(axis=1, keepdims=True)
-    return share / total, (top + np.log(total))[:, 0]
+@jax.jit
+def _responsibilities(bias: Bias, coarse: Array, free_energy: Array, counts: Array) -> tuple[Array, Array]:
+    exponent = free_energy + jnp.log(counts) - bias(coarse)
+    top = jnp.max(exponent, axis=1, keepdims=True)
+    # windows far away would leave denormal numbers, whose products are a hundred times slower than any other
+    share = jnp.where(exponent - top < NEGLIGIBLE, 0.0, jnp.exp(exponent - top))
+    total = jnp.sum(share, axis=1, keepdims=True)
+    return share / total, (top + jnp.log(total))[:, 0]
+
+
+@jax.jit
+def _chunk_moments(bias: Bias, coarse: Array, weight: Array, free_energy: Array, counts: Array) -> tuple[Array, Array]:
+    share, _ = _responsibilities(bias, coarse, free_energy, counts)
+    weighted = weight[:, None] * share
+    return weighted.sum(axis=0), weighted.T @ share
 
 
 def _moments(
-    pool: Pool, bias: type_of_bias, free_energy: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    size = len(counts)
-    total, outer = np.zeros(size), np.zeros((size, size))
-    for part, biases in _chunks(pool, bias):
-        share, _ = _responsibilities(biases, free_energy, counts)
-        weighted = pool.weight[part, None] * share
-        total += weighted.sum(axis=0)
-        outer += weighted.T @ share
+    pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray
+) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K K"]]:
+    parts = [
+        _chunk_moments(bias, coarse, weight, jnp.asarray(free_energy), jnp.asarray(counts))
+        for _, coarse, weight in _chunks(pool)
+    ]
+    total, outer = (np.sum([np.asarray(part) for part in column], axis=0) for column in zip(*parts, strict=True))
     return total, outer
 
 
-def _thinned_solution(pool: Pool, bias: type_of_bias, counts: np.ndarray) -> np.ndarray:
+def _thinned_solution(pool: Pool, bias: Bias, counts: np.ndarray) -> np.ndarray:
     # pymbar configures JAX when it is imported, and speaks of it on its logger
     logging.getLogger("pymbar").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -132,23 +150,24 @@ def _thinned_solution(pool: Pool, bias: type_of_bias, counts: np.ndarray) -> np.
         order = np.argsort(pool.state, kind="stable")
         kept = order[:: max(1, len(order) // THINNED)]
         sampled = np.bincount(pool.state[kept], minlength=len(counts))
-        biases = np.asarray(bias(pool.coarse[kept]))
+        biases = np.asarray(bias(jnp.asarray(pool.coarse[kept])))
         solver = PyMBAR(biases.T, sampled, solver_protocol="robust", relative_tolerance=1e-6)
     return np.asarray(solver.f_k, float)
 
 
-def _with_influence(pool: Pool, bias: type_of_bias, free_energy: np.ndarray, counts: np.ndarray) -> MBAR:
+def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray) -> MBAR:
     size, clusters = len(counts), int(pool.cluster.max()) + 1
+    per_cluster, per_state, outer = np.zeros((clusters, size)), np.zeros((size, size)), np.zeros((size, size))
     log_denominator = np.empty(len(pool.state))
-    per_cluster, per_state = np.zeros((clusters, size)), np.zeros((size, size))
-    total, outer = np.zeros(size), np.zeros((size, size))
-    for part, biases in _chunks(pool, bias):
-        share, log_denominator[part] = _responsibilities(biases, free_energy, counts)
+    for part, coarse, _ in _chunks(pool):
+        found = _responsibilities(bias, coarse, jnp.asarray(free_energy), jnp.asarray(counts))
+        here = len(pool.state[part])
+        share, log_denominator[part] = (np.asarray(values)[:here] for values in found)
         weighted = pool.weight[part, None] * share
-        total += weighted.sum(axis=0)
         outer += weighted.T @ share
         per_cluster += grouping(pool.cluster[part], clusters) @ weighted
         per_state += grouping(pool.state[part], size) @ weighted
+    total = per_state.sum(axis=0)
     centred = per_cluster - chain_weights(pool, clusters, size) @ state_means(per_state, counts)
     inverse = np.linalg.pinv(np.diag(total) - outer, hermitian=True, rcond=1e-12)
     influence = -inverse @ centred.T * finite_cluster_factor(clusters)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import sparse
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.mbar import (
@@ -13,7 +15,7 @@ from micromacro.estimates.mbar import (
     finite_cluster_factor,
     grouping,
     state_means,
-    type_of_bias,
+    Bias,
 )
 
 FEWEST_SAMPLES = 10
@@ -62,7 +64,7 @@ class FreeEnergySurface:
     """F on a grid, in kT.
 
     `free_energy` is zero at its smallest; `stderr` is of F minus its mean over the cells below 6 kT; both NaN where
-    nothing was sampled; `influence` `(n, clusters)` is that of each chain on the same difference.
+    nothing was sampled.
     """
 
     grid: Grid
@@ -70,7 +72,7 @@ class FreeEnergySurface:
     stderr: Float[np.ndarray, "n"]
 
 
-def free_energy_surface(pool: Pool, mbar: MBAR, bias: type_of_bias, grid: Grid) -> FreeEnergySurface:
+def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeEnergySurface:
     r"""F(z) at the centres of a grid.
 
     The pooled density of ξ is nearly flat, and its ratio to exp(-F) is the MBAR denominator, which is known at every z:
@@ -85,7 +87,7 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: type_of_bias, grid: Grid) 
     weight = pool.weight[inside]
     density = np.bincount(cell[inside], weights=weight, minlength=cells)
     sampled = np.bincount(cell[inside], minlength=cells) >= FEWEST_SAMPLES
-    biases = np.asarray(bias(grid.points))
+    biases = np.asarray(bias(jnp.asarray(grid.points)))
     with np.errstate(divide="ignore"):
         free_energy = np.where(sampled, -np.log(density) + mbar.log_denominator_at(biases), np.nan)
     free_energy = free_energy - np.nanmin(free_energy) if sampled.any() else free_energy
@@ -102,10 +104,8 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: type_of_bias, grid: Grid) 
     return FreeEnergySurface(grid, free_energy, stderr)
 
 
-def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, cells: int):
+def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, cells: int) -> sparse.csr_matrix:
     """The sparse matrix `(n, cells)` that holds the weight of each sample in the column of its cell."""
-    from scipy import sparse
-
     rows = np.flatnonzero(inside)
     return sparse.csr_matrix((weight[rows], (rows, cell[rows])), shape=(len(cell), cells))
 
@@ -119,7 +119,7 @@ class BasinFreeEnergy:
 
 
 def basin_free_energies(
-    pool: Pool, mbar: MBAR, bias: type_of_bias, members: dict[str, Bool[np.ndarray, "n"]]
+    pool: Pool, mbar: MBAR, bias: Bias, members: dict[str, Bool[np.ndarray, "n"]]
 ) -> dict[str, BasinFreeEnergy]:
     r"""Free energies $-\log \int_b e^{-F} dz$ of basins, relative to the lowest, with clustered standard errors.
 
@@ -138,7 +138,7 @@ def basin_free_energies(
     slope = np.zeros((len(names), states))
     for begin in range(0, len(weight), 65_536):
         part = slice(begin, begin + 65_536)
-        slope -= inside[part].T @ mbar.responsibilities_at(np.asarray(bias(pool.coarse[part])))
+        slope -= inside[part].T @ mbar.responsibilities_at(np.asarray(bias(jnp.asarray(pool.coarse[part]))))
     with np.errstate(divide="ignore", invalid="ignore"):
         change = (centred * finite_cluster_factor(clusters) + (slope @ mbar.influence).T) / total
         value = -np.log(total)

@@ -86,7 +86,8 @@ def simulate(
     - `save_every`: steps between two saved frames; `None` saves none.
     - `arguments`: what else `drift` takes, such as the centre of an umbrella: arrays with one row per walker.
 
-    **Raises:** `InputError` for states that are not `(walkers, D)` and for counts out of range.
+    **Raises:** `InputError` for states that are not real `(walkers, D)`, for arguments of another length, and for
+    numbers out of range.
 
     >>> import jax, jax.numpy as jnp
     >>> well = simulate(lambda q: -q, jnp.ones_like, jnp.zeros((1000, 2)), 0.01, 500, jax.random.key(0))
@@ -94,6 +95,7 @@ def simulate(
     ((1000, 2), True)
     """
     _check(states, time_step, steps, save_every)
+    _check_arguments(arguments, len(states))
     frames = steps // save_every if save_every else 0
     edges = np.append(np.arange(frames + 1) * (save_every or 0), steps)
     blocks = list(_blocks((np.asarray(states), arguments)))
@@ -122,6 +124,13 @@ def _check(states: Any, time_step: float, steps: int, save_every: int | None) ->
         raise InputError("steps", "be between 0 and 2^32", steps)
     if save_every is not None and save_every < 1:
         raise InputError("save_every", "be at least 1, or None", save_every)
+
+
+def _check_arguments(arguments: tuple, walkers: int) -> None:
+    """Refuse arguments that are not one row per walker."""
+    for leaf in jax.tree.leaves(arguments):
+        if np.shape(leaf)[:1] != (walkers,):
+            raise InputError("arguments", f"be arrays of {walkers} rows, one per walker", f"shape {np.shape(leaf)}")
 
 
 def _blocks(batch: Any) -> Iterator[Any]:
@@ -157,15 +166,19 @@ def _advance(
     def points(index: Array) -> tuple[Array, Array]:
         return polar(words, walkers, index.astype(jnp.uint32), (dimension + 1) // 2, states.dtype)
 
+    def move(state: Array, noise: Array, arguments: tuple) -> Array:
+        return step(drift, diffusion, state, noise, arguments, time_step)
+
     def advance(index: Array, carry: tuple) -> tuple:
         components, coordinates = carry
-        move = jax.vmap(partial(step, drift, diffusion, time_step=time_step), in_axes=-1, out_axes=-1)
-        states = move(jnp.stack(components), cartesian(*coordinates)[:dimension], arguments)
+        noise = cartesian(*coordinates)[:dimension]
+        states = jax.vmap(move, in_axes=-1, out_axes=-1)(jnp.stack(components), noise, arguments)
         # The noise of the next step is computed beside this one: XLA then keeps it a kernel of its own.
         return tuple(states), points(index + 1)
 
     def segment(carry: tuple, ends: tuple) -> tuple:
-        carry = lax.fori_loop(*ends, advance, carry)
+        start, stop = ends
+        carry = lax.fori_loop(start, stop, advance, carry)
         return carry, jnp.stack(carry[0], axis=-1)
 
     (components, _), saved = lax.scan(segment, (tuple(states.T), points(edges[0])), (edges[:-1], edges[1:]))

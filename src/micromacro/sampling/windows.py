@@ -48,15 +48,36 @@ def window_energy(
     return 0.5 * jnp.sum(stiffness * coarse.difference(z, center) ** 2) - flattening(z)
 
 
-@partial(jax.jit, static_argnums=0)
-def reduced_biases(coarse: CoarseVariable, windows: Windows, z: Float[Array, "n d"]) -> Float[Array, "n windows"]:
-    """The bias of every window at every coarse value, in kT."""
+@partial(jax.tree_util.register_dataclass, data_fields=["states"], meta_fields=["coarse"])
+@dataclass(frozen=True)
+class PooledBias:
+    """The biases of several sets of windows, one after the other, as a function of coarse values.
 
-    def one(value: Array) -> Array:
-        delta = coarse.difference(value, windows.centers)
+    **Arguments:**
+
+    - `states`: sets of windows, such as those of several rounds.
+    """
+
+    states: tuple[Windows, ...]
+    coarse: CoarseVariable
+
+    @property
+    def count(self) -> int:
+        """The number of windows in all."""
+        return sum(windows.count for windows in self.states)
+
+    def __call__(self, z: Float[Array, "n d"]) -> Float[Array, "n K"]:
+        """The bias of every window at every coarse value, in kT."""
+        return _pooled_biases(self, z)
+
+
+@jax.jit
+def _pooled_biases(pooled: PooledBias, z: Array) -> Array:
+    def one(windows: Windows, value: Array) -> Array:
+        delta = pooled.coarse.difference(value, windows.centers)
         return 0.5 * jnp.sum(windows.stiffness * delta**2, axis=-1) - windows.flattening(value)
 
-    return jax.vmap(one)(z)
+    return jnp.concatenate([jax.vmap(partial(one, windows))(z) for windows in pooled.states], axis=1)
 
 
 def grid_centers(coarse: CoarseVariable, per_dimension: int) -> Float[np.ndarray, "windows d"]:

@@ -220,7 +220,7 @@ def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
     if sampled.log_weight is None or sampled.last.weight is not None:
         return not_applicable("F comes from the generator's weights alone")
     own = generator_free_energy(sampled.log_weight)
-    return checks.free_energy(own, sampled.estimate.mbar, sampled.last_states, run.case.couple.tolerance)
+    return checks.free_energy(own, sampled.estimate.alone, sampled.last_states, run.case.couple.tolerance)
 
 
 def _weighted_size(sampled: Sampled) -> Check:

@@ -114,7 +114,8 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
         schedule = schedule_for(steps, cycles, batch)
         windows, result = stages.round_stage(run, number, generator, windows, positions, tuning, schedule)
         exchanged = case.bias.exchange and not coupled
-        segments.append(equilibrated(case.system.observe, windows, result.frames, exchanged=exchanged))
+        segment = equilibrated(case.system.observe, windows, result.frames, exchanged=exchanged)
+        segments.append(replace(segment, log_weight=result.log_weight, log_weight_before=result.log_weight_before))
         previous, current = current, estimate(coarse, segments, padding)
         change = surface_change(previous, current)
         history.append(_round_row(number, result, change, windows))
@@ -250,7 +251,7 @@ def _as_round(segment: Segment, log_weight: np.ndarray) -> Round:
     dimension = segment.frames.position.shape[-1]
     scale = jnp.broadcast_to(jnp.eye(dimension), (segment.windows.count, dimension, dimension))
     tuning = stages.Tuning(jnp.ones(segment.windows.count), scale)
-    return Round(segment.frames, segment.frames.position[-1], tuning, np.ones(segment.windows.count), log_weight)
+    return Round(segment.frames, segment.frames.position[-1], tuning, np.ones(segment.windows.count), log_weight, None)
 
 
 def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
@@ -302,7 +303,7 @@ def _long_run_record(run: stages.Run, saved: Float[np.ndarray, "frames walkers D
     frames = Frames(position, coarse, np.zeros(position.shape[:3]), np.ones(1))
     dimension = case.system.dimension
     tuning = stages.Tuning(jnp.ones(1), jnp.eye(dimension)[None])
-    result = Round(frames, position[-1], tuning, None, None)
+    result = Round(frames, position[-1], tuning, None, None, None)
     return records.round_record(no_windows(case.coarse, 1), result)
 
 

@@ -63,6 +63,8 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
     if result.jump is not None and result.log_weight is not None:
         record["jump"] = ("window", result.jump, {"long_name": "share of accepted generator moves"})
         record["log_weight"] = (("cycle", "window", "walker"), result.log_weight)
+    if result.log_weight_before is not None:
+        record["log_weight_before"] = (("cycle", "window", "walker"), result.log_weight_before)
     return record
 
 
@@ -75,7 +77,8 @@ def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
     windows = Windows(jnp.asarray(array["centers"]), jnp.asarray(array["stiffness"]), table)
     frames = Frames(array["position"], array["coarse"], array["log_density"], array["acceptance"])
     tuning = Tuning(jnp.asarray(array["step_size"]), jnp.asarray(array["scale"]))
-    return windows, Round(frames, array["last"], tuning, array.get("jump"), array.get("log_weight"))
+    generator = (array.get(name) for name in ("jump", "log_weight", "log_weight_before"))
+    return windows, Round(frames, array["last"], tuning, *generator)
 
 
 def generator_record(generator: ScoreGenerator, settings: ScoreSettings) -> xr.Dataset:

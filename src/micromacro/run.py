@@ -133,7 +133,7 @@ def _check_request(case: Case, method: str) -> None:
 
 
 def _settings(case: Case, method: str) -> dict:
-    keys = ("bias", "generator", "couple", "budget", "seed")
+    keys = ("bias", "generator", "couple", "seed")
     return {"method": method, **{key: repr(getattr(case, key)) for key in keys}}
 
 

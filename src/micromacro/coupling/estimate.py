@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.correlation import equilibration_time
-from micromacro.estimates.mbar import MBAR, Pool, solve_mbar
+from micromacro.estimates.mbar import MBAR, Bridge, Pool, solve_mbar
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid, free_energy_surface
 from micromacro.sampling.production import Frames
 from micromacro.sampling.table import Table, fill_nearest, fit_table
@@ -25,7 +25,8 @@ class Segment:
     """Frames of one round under its windows, cut where each window had equilibrated.
 
     `first` `(windows,)`: the first frame that counts; `exchanged`: whether replicas moved between windows; `weight`
-    `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves.
+    `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves; `log_weight` and
+    `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves.
     """
 
     windows: Windows
@@ -33,13 +34,16 @@ class Segment:
     first: Int[np.ndarray, "windows"]
     exchanged: bool = False
     weight: Float[np.ndarray, "frames windows walkers"] | None = None
+    log_weight: Float[np.ndarray, "cycles windows walkers"] | None = None
+    log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The pooled samples and what MBAR says of them.
 
-    `position` `(n, D)` of the pooled samples; `surface` on the grid of results; `wide` on a grid that reaches beyond the
+    `position` `(n, D)` of the pooled samples; `mbar` uses the generator's density where there is one, `alone` the windows
+    only; `surface` on the grid of results; `wide` on a grid that reaches beyond the
     range as far as windows do; `flat_weight` `(n,)`, the inverse of the pooled density of ξ at each sample.
     """
 
@@ -47,6 +51,7 @@ class Estimate:
     pool: Pool
     bias: PooledBias
     mbar: MBAR
+    alone: MBAR
     surface: FreeEnergySurface
     wide: FreeEnergySurface
     flat_weight: Float[np.ndarray, "n"]
@@ -78,12 +83,14 @@ def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) 
     pool = Pool(coarse_values, state, cluster, weight)
 
     bias = PooledBias(tuple(states), coarse)
-    mbar = solve_mbar(pool, bias, bias.count)
+    alone = solve_mbar(pool, bias, bias.count)
+    bridge = _bridge(segments, offsets)
+    mbar = alone if bridge is None else solve_mbar(pool, bias, bias.count, bridge)
     surface = free_energy_surface(pool, mbar, bias, coarse_grid(coarse))
     wide = surface if padding == 0 else free_energy_surface(pool, mbar, bias, coarse_grid(coarse, padding))
     at_samples = np.asarray(evaluate_table(free_energy_table(wide), jnp.asarray(coarse_values)))
     flat = weight * np.exp(np.clip(at_samples - mbar.log_denominator, -700, 700))
-    return Estimate(position, pool, bias, mbar, surface, wide, flat)
+    return Estimate(position, pool, bias, mbar, alone, surface, wide, flat)
 
 
 def free_energy_table(surface: FreeEnergySurface, smoothing: float = 0.0) -> Table:
@@ -117,6 +124,22 @@ def _distinct_states(windows: list[Windows]) -> tuple[list[Windows], list[int]]:
 def _equal(first: Windows, second: Windows) -> bool:
     leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
     return all(np.array_equal(a, b) for a, b in leaves)
+
+
+def _bridge(segments: Sequence[Segment], offsets: list[int]) -> Bridge | None:
+    """Draws of the generator against states of the chains, in every window of every coupled round."""
+    parts = []
+    for segment, offset in zip(segments, offsets, strict=True):
+        if segment.log_weight is not None and segment.log_weight_before is not None:
+            cycles, windows, walkers = segment.log_weight.shape
+            per_cycle = len(segment.frames.position) / cycles
+            keep = np.arange(cycles)[:, None] * per_cycle >= segment.first
+            window, walker = np.meshgrid(np.arange(windows), np.arange(walkers), indexing="ij")
+            state = np.broadcast_to(offset + window, segment.log_weight.shape)[keep].ravel()
+            cluster = np.broadcast_to(window * walkers + walker, segment.log_weight.shape)[keep].ravel()
+            for ratio, own in ((segment.log_weight, False), (segment.log_weight_before, True)):
+                parts.append((ratio[keep].ravel(), np.full(len(state), own), state, cluster))
+    return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True))) if parts else None
 
 
 def _flatten(segment: Segment, offset: int) -> tuple[np.ndarray, ...]:

@@ -17,10 +17,14 @@ from micromacro.systems.model import System, identity
 
 
 class MoveInfo(NamedTuple):
-    """Of each walker `(windows, walkers)`: whether it jumped, and the log weight π(q′)/p(q′|z) of its proposal."""
+    """Of each walker `(windows, walkers)`: whether it jumped, and log π(q)/p(q|z) of its proposal and of where it stood.
 
-    accepted: Bool[Array, "windows walkers"]
-    log_weight: Float[Array, "windows walkers"]
+    That of a proposal is minus infinity where it was not usable, that of a state infinite where the sampler cannot make it.
+    """
+
+    accepted: Bool[Array, "..."]
+    log_weight: Float[Array, "..."]
+    log_weight_before: Float[Array, "..."]
 
 
 @dataclass
@@ -71,10 +75,11 @@ def generator_move(
     log_old = log_old + log_volume(system, walker.position)
     log_weight = proposal.log_target - log_new
     usable = draw.valid & reachable & jnp.isfinite(log_weight) & jnp.all(jnp.isfinite(proposal.gradient))
-    log_ratio = log_weight - walker.log_target + jnp.where(made, log_old, 0.0)
+    log_weight_before = jnp.where(made, walker.log_target - log_old, jnp.inf)
+    log_ratio = log_weight - log_weight_before
     accepted = usable & made & (jnp.log(jax.random.uniform(uniform_key)) < log_ratio)
     moved = jax.tree.map(partial(jnp.where, accepted), proposal, walker)
-    return moved, MoveInfo(accepted, jnp.where(usable, log_weight, -jnp.inf))
+    return moved, MoveInfo(accepted, jnp.where(usable, log_weight, -jnp.inf), log_weight_before)
 
 
 def to_hidden(system: System, observed: Float[Array, "Y"]) -> tuple[Float[Array, "D"], Bool[Array, ""]]:

@@ -37,8 +37,8 @@ class Round:
     """What a round brought.
 
     `frames` of all walkers; `last` positions `(windows, walkers, D)` and `tuning` to go on from; `jump` the share of
-    accepted generator moves of each window, `(windows,)`; `log_weight` of every generator draw `(cycles, windows,
-    walkers)`, NaN-free, -inf for draws that were not usable; both `None` without a generator.
+    accepted generator moves of each window, `(windows,)`; `log_weight`, log π(q)/p(q|z) of every generator draw, and
+    `log_weight_before`, of the state that it was to replace, `(cycles, windows, walkers)`; `None` without a generator.
     """
 
     frames: Frames
@@ -46,9 +46,10 @@ class Round:
     tuning: Tuning
     jump: Float[np.ndarray, "windows"] | None
     log_weight: Float[np.ndarray, "cycles windows walkers"] | None
+    log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None
 
 
-def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 200_000) -> Schedule:
+def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 160_000) -> Schedule:
     """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch."""
     cycles = max(1, min(cycles, steps))
     per_cycle = max(1, min(5, most_frames // (batch * cycles)))
@@ -82,19 +83,19 @@ def coupled_round(
     for seed in range(SEED_MOVES):
         walkers, _ = moves(generator, windows, walkers, jax.random.fold_in(seed_key, seed))
     tuned = adapt(engine, windows, walkers, tuning, adapt_key, ADAPT_CHUNKS, rescale=False)
-    walkers, parts, jumps, log_weights = tuned.walkers, [], [], []
+    walkers, parts, infos = tuned.walkers, [], []
     for cycle in range(schedule.cycles):
         local_key, move_key = jax.random.split(jax.random.fold_in(run_key, cycle))
         walkers, info = moves(generator, windows, walkers, move_key)
-        jumps.append(np.asarray(info.accepted).mean(axis=1))
-        log_weights.append(np.asarray(info.log_weight))
+        infos.append(jax.tree.map(np.asarray, info))
         walkers, frames = run_chunks(
             engine, windows, walkers, tuned.tuning, local_key, chunks=1, frames=schedule.frames, interval=schedule.interval
         )
         parts.append(frames)
         on_chunk(1)
     last = np.asarray(walkers.position)
-    return Round(join_frames(parts), last, tuned.tuning, np.mean(jumps, axis=0), np.stack(log_weights))
+    accepted, log_weight, before = (np.stack(part) for part in zip(*infos, strict=True))
+    return Round(join_frames(parts), last, tuned.tuning, accepted.mean(axis=(0, 2)), log_weight, before)
 
 
 def local_round(
@@ -126,4 +127,4 @@ def local_round(
         exchange=exchange,
         on_chunk=lambda _: on_chunk(1),
     )
-    return Round(frames, np.asarray(walkers.position), tuned.tuning, None, None)
+    return Round(frames, np.asarray(walkers.position), tuned.tuning, None, None, None)

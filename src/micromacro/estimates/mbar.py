@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy import sparse
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
 CHUNK = 65_536
 THINNED = 20_000
@@ -37,6 +37,30 @@ class Pool:
     state: Int[np.ndarray, "n"]
     cluster: Int[np.ndarray, "n"]
     weight: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    r"""Comparisons of windows with a normalised density, such as a generator's: they make f of each window absolute.
+
+    **Arguments:**
+
+    - `log_ratio`: $\log \pi_k(q) / p(q|z_k)$ of states drawn from either, `(n,)`; infinite where one of them is zero.
+    - `from_window`: whether the chain of the window drew the state, or the density, `(n,)`.
+    - `state`, `cluster`: as in `Pool`, `(n,)`.
+    """
+
+    log_ratio: Float[np.ndarray, "n"]
+    from_window: Bool[np.ndarray, "n"]
+    state: Int[np.ndarray, "n"]
+    cluster: Int[np.ndarray, "n"]
+
+    def log_odds(self, states: int) -> Float[np.ndarray, "n"]:
+        """The log-ratio plus the log of how many draws of its window stand against one of the density."""
+        own = np.bincount(self.state, weights=self.from_window, minlength=states)
+        other = np.bincount(self.state, weights=~self.from_window, minlength=states)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.log_ratio + np.log(own / other)[self.state]
 
 
 @dataclass(frozen=True)
@@ -71,8 +95,12 @@ Bias = Callable[[Float[Array, "m d"]], Float[Array, "m K"]]
 """Coarse values to the bias of every window in kT: a JAX function that is itself a pytree, such as `PooledBias`."""
 
 
-def solve_mbar(pool: Pool, bias: Bias, state_count: int) -> MBAR:
+def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None = None) -> MBAR:
     r"""Solve the MBAR equations for every window, and the influence of every chain on the solution.
+
+    MBAR alone adds up errors from window to window. A `bridge` ties each window to a normalised density by Bennett's
+    acceptance ratio; the two sets of equations are summed, $\sum_n p_k(\xi_n) - N_k + \sum_m \sigma_k(q_m) - M_k = 0$. Each
+    has the right solution, whatever the density: a poor one only says little.
 
     pymbar solves for a thinned pool; Newton steps on all samples then reach the solution of the whole pool, so that
     memory does not hold windows × samples. The errors are those of an M-estimator with independent chains:
@@ -82,24 +110,45 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int) -> MBAR:
 
     - `bias`: coarse values `(m, d)` to biases in kT `(m, K)`, as a pytree.
     - `state_count`: K.
+    - `bridge`: comparisons with a generator's density.
 
     Sources: Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008); for the errors Geyer, Tech. Rep. 568, Minnesota (1994);
-    Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014).
+    Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014); for the bridge Bennett, J. Comput. Phys. 22, 245 (1976).
     """
     counts = np.bincount(pool.state, weights=pool.weight, minlength=state_count)
     if state_count == 1:
-        return _with_influence(pool, bias, np.zeros(1), counts)
+        return _with_influence(pool, bias, np.zeros(1), counts, None)
     free_energy = _thinned_solution(pool, bias, counts)
     for _ in range(MOST_NEWTON_STEPS):
         total, outer = _moments(pool, bias, free_energy, counts)
-        residual = total - counts
-        step = -np.linalg.pinv(np.diag(total) - outer, hermitian=True, rcond=1e-12) @ residual
+        residual, hessian = total - counts, np.diag(total) - outer
+        if bridge is not None:
+            free_energy = _on_bridge_scale(bridge, free_energy)
+            excess, information = _bridge_moments(bridge, free_energy)
+            residual, hessian = residual + excess, hessian + np.diag(information)
+        step = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ residual
         free_energy = free_energy + step * min(1.0, 2.0 / np.max(np.abs(step), initial=1e-300))
         # Newton's method squares the error: after a step from here what is left is below rounding
         if np.max(np.abs(residual) / np.maximum(counts, 1)) < SMALL_RESIDUAL:
             break
-    free_energy = free_energy - free_energy[0]
-    return _with_influence(pool, bias, free_energy, counts)
+    return _with_influence(pool, bias, free_energy, counts, bridge)
+
+
+def _bridge_moments(bridge: Bridge, free_energy: np.ndarray) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
+    size = len(free_energy)
+    share = expit(bridge.log_odds(size) + free_energy[bridge.state])
+    excess = np.bincount(bridge.state, weights=share - bridge.from_window, minlength=size)
+    return excess, np.bincount(bridge.state, weights=share * (1 - share), minlength=size)
+
+
+def _on_bridge_scale(bridge: Bridge, free_energy: np.ndarray) -> np.ndarray:
+    # a common shift solves the sum of the bridge equations: Newton's method starts where they are not saturated
+    shift, low, high = 0.0, -1e4, 1e4
+    while high - low > 1e-3:
+        shift = (low + high) / 2
+        excess = _bridge_moments(bridge, free_energy + shift)[0].sum()
+        low, high = (shift, high) if excess < 0 else (low, shift)
+    return free_energy + shift
 
 
 def _chunks(pool: Pool) -> Iterator[tuple[slice, Array, Array]]:
@@ -155,7 +204,9 @@ def _thinned_solution(pool: Pool, bias: Bias, counts: np.ndarray) -> np.ndarray:
     return np.asarray(solver.f_k, float)
 
 
-def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray) -> MBAR:
+def _with_influence(
+    pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray, bridge: Bridge | None
+) -> MBAR:
     size, clusters = len(counts), int(pool.cluster.max()) + 1
     per_cluster, per_state, outer = np.zeros((clusters, size)), np.zeros((size, size)), np.zeros((size, size))
     log_denominator = np.empty(len(pool.state))
@@ -169,9 +220,26 @@ def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.
         per_state += grouping(pool.state[part], size) @ weighted
     total = per_state.sum(axis=0)
     centred = per_cluster - chain_weights(pool, clusters, size) @ state_means(per_state, counts)
-    inverse = np.linalg.pinv(np.diag(total) - outer, hermitian=True, rcond=1e-12)
-    influence = -inverse @ centred.T * finite_cluster_factor(clusters)
-    return MBAR(free_energy, counts, log_denominator, outer / np.maximum(total, 1e-300)[:, None], influence)
+    hessian = np.diag(total) - outer
+    if bridge is not None:
+        centred = centred + _bridge_influence(bridge, free_energy, clusters)
+        hessian = hessian + np.diag(_bridge_moments(bridge, free_energy)[1])
+    influence = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ centred.T * finite_cluster_factor(clusters)
+    overlap = outer / np.maximum(total, 1e-300)[:, None]
+    return MBAR(free_energy - free_energy[0], counts, log_denominator - free_energy[0], overlap, influence)
+
+
+def _bridge_influence(bridge: Bridge, free_energy: np.ndarray, clusters: int) -> Float[np.ndarray, "C K"]:
+    """The score of each chain in the bridge equations, `(clusters, K)`: draws of either kind about their own mean."""
+    size = len(free_energy)
+    share = expit(bridge.log_odds(size) + free_energy[bridge.state])
+    score = np.zeros((clusters, size))
+    for kind in (bridge.from_window, ~bridge.from_window):
+        state, value, cluster = bridge.state[kind], share[kind], bridge.cluster[kind]
+        count = np.bincount(state, minlength=size)
+        mean = np.bincount(state, weights=value, minlength=size) / np.maximum(count, 1)
+        np.add.at(score, (cluster, state), value - mean[state])
+    return score
 
 
 def grouping(label: Int[np.ndarray, "n"], size: int) -> sparse.csr_matrix:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ class Chunk(NamedTuple):
     acceptance: Float[Array, "windows"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What advances walkers under a bias and counts what it costs."""
 

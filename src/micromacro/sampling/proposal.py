@@ -1,6 +1,6 @@
 """What a coupled sampler asks of a conditional generator."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Key
 
@@ -16,6 +16,7 @@ class Draw(NamedTuple):
     valid: Bool[Array, "..."]
 
 
+@runtime_checkable
 class ConditionalProposal(Protocol):
     """A conditional density over observed states that can be drawn from and evaluated; of one sample, to be batched."""
 

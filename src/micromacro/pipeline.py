@@ -86,7 +86,9 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     budget.require(plan.least_cost(case, sizes), "these windows and walkers")
     cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
-    first = budget.steps(case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(windows, sizes), case.couple.rounds + 1)
+    first = budget.steps(
+        case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(windows, sizes), case.couple.rounds + 1
+    )
     schedule = stages.plan_schedule(run, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
     windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule)
     padding = stages.flattening_padding(run, windows)
@@ -99,7 +101,9 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     flattened_by: np.ndarray | None = None
     for number in range(1, case.couple.rounds + 1):
         windows, flattened_by = _reflatten(windows, current, flattened_by)
-        windows, positions, tuning = _add_windows(run, windows, result, current, local if not segments else segments[-1])
+        windows, positions, tuning = _add_windows(
+            run, windows, result, current, local if not segments else segments[-1]
+        )
         batch = windows.count * sizes.walkers
         overhead = plan.round_overhead(cycles, coupled=coupled)
         left = case.couple.rounds + 1 - number

@@ -47,7 +47,11 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
         {
             "centers": (("window", "component"), np.asarray(windows.centers)),
             "stiffness": ("component", np.asarray(windows.stiffness), {"units": "kT per squared unit of z"}),
-            "flattening": (grid, np.asarray(windows.flattening.coefficients), {"units": "kT", "basis": "cubic B-spline"}),
+            "flattening": (
+                grid,
+                np.asarray(windows.flattening.coefficients),
+                {"units": "kT", "basis": "cubic B-spline"},
+            ),
             "flattening_origin": ("component", np.asarray(windows.flattening.origin)),
             "flattening_spacing": ("component", np.asarray(windows.flattening.spacing)),
             "position": ((*WALKERS, "state"), frames.position, {"units": "of the state"}),

@@ -145,7 +145,11 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
     for key, value in _settings(case, method).items():
         if stored.get(key) != value:
             raise InputError(
-                key, f"be as in the run that is resumed, {stored.get(key)}", value, source=str(path), remedy="Use another OUT."
+                key,
+                f"be as in the run that is resumed, {stored.get(key)}",
+                value,
+                source=str(path),
+                remedy="Use another OUT.",
             )
 
 

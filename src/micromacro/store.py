@@ -41,7 +41,9 @@ class Store:
                 dataset.to_zarr(partial, consolidated=False)
             os.replace(partial, self._final(name))
         except OSError as error:
-            raise StoreError(f"Stage {name} could not be written to {self.path}: {error}. Free some space and resume.") from error
+            raise StoreError(
+                f"Stage {name} could not be written to {self.path}: {error}. Free some space and resume."
+            ) from error
 
     def read(self, name: str) -> xr.Dataset:
         """One stage, in memory. **Raises:** `StoreError` where it is missing or cannot be read."""

@@ -45,13 +45,13 @@ class CoarseVariable:
         """ξ of one observed state, wrapped into the range where periodic."""
         return self.wrap(jnp.reshape(self.function(observed), (self.dimension,)))
 
-    def difference(self, first: Array, second: Array) -> Array:
+    def difference(self, first: Array | np.ndarray, second: Array | np.ndarray) -> Array:
         """`first - second`, `(..., d)`, by the shortest way round where periodic."""
         delta = first - second
         wrapped = delta - self.range * jnp.round(delta / self.range)
         return jnp.where(jnp.asarray(self.periodic), wrapped, delta)
 
-    def wrap(self, value: Array) -> Array:
+    def wrap(self, value: Array | np.ndarray) -> Array:
         """The same coarse value, `(..., d)`, within the range where periodic."""
         wrapped = self.lower + jnp.mod(value - self.lower, self.range)
         return jnp.where(jnp.asarray(self.periodic), wrapped, value)

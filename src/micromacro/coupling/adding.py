@@ -24,7 +24,11 @@ def missing_windows(coarse: CoarseVariable, windows: Windows, overlap: Float[np.
 
 
 def nearby_states(
-    estimate: Estimate, coarse: CoarseVariable, centers: Float[np.ndarray, "m d"], walkers: int, rng: np.random.Generator
+    estimate: Estimate,
+    coarse: CoarseVariable,
+    centers: Float[np.ndarray, "m d"],
+    walkers: int,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "m walkers D"]:
     """Pooled states nearest to each centre in ξ: where the walkers of a new window begin."""
     states = []

@@ -151,4 +151,3 @@ def _flatten(segment: Segment, offset: int) -> tuple[np.ndarray, ...]:
     weight = np.ones(keep.shape) if segment.weight is None else segment.weight
     parts = segment.frames.position, segment.frames.coarse, offset + window, cluster, weight
     return tuple(part[keep] for part in parts)
-

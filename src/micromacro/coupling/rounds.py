@@ -89,7 +89,14 @@ def coupled_round(
         walkers, info = moves(generator, windows, walkers, move_key)
         infos.append(jax.tree.map(np.asarray, info))
         walkers, frames = run_chunks(
-            engine, windows, walkers, tuned.tuning, local_key, chunks=1, frames=schedule.frames, interval=schedule.interval
+            engine,
+            windows,
+            walkers,
+            tuned.tuning,
+            local_key,
+            chunks=1,
+            frames=schedule.frames,
+            interval=schedule.interval,
         )
         parts.append(frames)
         on_chunk(1)

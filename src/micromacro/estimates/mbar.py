@@ -119,11 +119,12 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None =
     if state_count == 1:
         return _with_influence(pool, bias, np.zeros(1), counts, None)
     free_energy = _thinned_solution(pool, bias, counts)
+    if bridge is not None:
+        free_energy = _on_bridge_scale(bridge, free_energy)
     for _ in range(MOST_NEWTON_STEPS):
         total, outer = _moments(pool, bias, free_energy, counts)
         residual, hessian = total - counts, np.diag(total) - outer
         if bridge is not None:
-            free_energy = _on_bridge_scale(bridge, free_energy)
             excess, information = _bridge_moments(bridge, free_energy)
             residual, hessian = residual + excess, hessian + np.diag(information)
         step = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ residual
@@ -143,8 +144,10 @@ def _bridge_moments(bridge: Bridge, free_energy: np.ndarray) -> tuple[Float[np.n
 
 def _on_bridge_scale(bridge: Bridge, free_energy: np.ndarray) -> np.ndarray:
     # a common shift solves the sum of the bridge equations: Newton's method starts where they are not saturated
-    shift, low, high = 0.0, -1e4, 1e4
-    while high - low > 1e-3:
+    finite = bridge.log_ratio[np.isfinite(bridge.log_ratio)]
+    middle, reach = -np.median(finite), np.ptp(finite) + np.ptp(free_energy) + 10.0
+    shift, low, high = middle, middle - reach, middle + reach
+    while high - low > 0.1:
         shift = (low + high) / 2
         excess = _bridge_moments(bridge, free_energy + shift)[0].sum()
         low, high = (shift, high) if excess < 0 else (low, shift)
@@ -204,9 +207,7 @@ def _thinned_solution(pool: Pool, bias: Bias, counts: np.ndarray) -> np.ndarray:
     return np.asarray(solver.f_k, float)
 
 
-def _with_influence(
-    pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray, bridge: Bridge | None
-) -> MBAR:
+def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray, bridge: Bridge | None) -> MBAR:
     size, clusters = len(counts), int(pool.cluster.max()) + 1
     per_cluster, per_state, outer = np.zeros((clusters, size)), np.zeros((size, size)), np.zeros((size, size))
     log_denominator = np.empty(len(pool.state))

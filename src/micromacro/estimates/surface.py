@@ -145,6 +145,8 @@ def basin_free_energies(
     lowest = int(np.argmin(value))
     stderr = np.sqrt(np.sum((change - change[:, [lowest]]) ** 2, axis=0))
     return {
-        name: BasinFreeEnergy(float(value[i] - value[lowest]), float(stderr[i])) if total[i] > 0 else BasinFreeEnergy(np.nan, np.nan)
+        name: BasinFreeEnergy(float(value[i] - value[lowest]), float(stderr[i]))
+        if total[i] > 0
+        else BasinFreeEnergy(np.nan, np.nan)
         for i, name in enumerate(names)
     }

@@ -169,4 +169,3 @@ class ScoreSettings:
 
 def _single(values: np.ndarray) -> Float[Array, "..."]:
     return jnp.asarray(values, jnp.float32)
-

@@ -75,7 +75,9 @@ def fit_table(values: Float[np.ndarray, "..."], origin: np.ndarray, spacing: np.
     """
     filled = fill_nearest(np.asarray(values, float))
     # an odd reflection leaves no curvature at the ends: the natural spline, whose linear continuation is smooth
-    filled = np.pad(filled, [(0, 0) if wraps else (PADDING, PADDING) for wraps in periodic], "reflect", reflect_type="odd")
+    filled = np.pad(
+        filled, [(0, 0) if wraps else (PADDING, PADDING) for wraps in periodic], "reflect", reflect_type="odd"
+    )
     for axis, wraps in enumerate(periodic):
         filled = spline_filter1d(filled, 3, axis=axis, mode="grid-wrap" if wraps else "mirror")
     return Table(jnp.asarray(filled), jnp.asarray(origin, float), jnp.asarray(spacing, float), tuple(periodic))

@@ -33,7 +33,14 @@ def first_tuning(windows: int, dimension: int) -> Tuning:
 
 
 def adapt(
-    engine: Engine, windows: Windows, walkers: Walker, tuning: Tuning, key: Key[Array, ""], chunks: int, *, rescale: bool
+    engine: Engine,
+    windows: Windows,
+    walkers: Walker,
+    tuning: Tuning,
+    key: Key[Array, ""],
+    chunks: int,
+    *,
+    rescale: bool,
 ) -> Tuned:
     """Burn in for `chunks` chunks of `CHUNK_STEPS` steps, steering the acceptance of every window to `ACCEPTANCE`.
 

@@ -302,10 +302,12 @@ class Result:
         """Trajectories of the reduced dynamics to `time`, from exp(-F/kT) or from `start`."""
         dynamics = ReducedDynamics.from_table(self.closure, self.case.coarse)
         if start is None:
-            start = draw_starts(dynamics, self._start_energy(), trajectories, seed)
+            start = draw_starts(dynamics, self.start_energy, trajectories, seed)
         return simulate(dynamics, np.asarray(start, float), time, seed=seed)
 
-    def _start_energy(self) -> np.ndarray:
+    @property
+    def start_energy(self) -> np.ndarray:
+        """F in kT by which reduced trajectories are started, `(n,)`."""
         # without a free energy the trajectories begin evenly over what was sampled
         values = self.free_energy.free_energy
         return values if self.summary["stationary"] else np.where(np.isfinite(values), 0.0, np.nan)

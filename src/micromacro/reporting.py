@@ -1,0 +1,97 @@
+"""What a report shows, gathered from the results of a run; the report itself computes nothing."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from micromacro.closures.finite_volume import stationary_density
+from micromacro.closures.reduced import ReducedDynamics, draw_starts, simulate, time_step
+from micromacro.coordinates.periodicity import find_state_periods
+from micromacro.errors import MicromacroError
+from micromacro.report.data import ReportData
+
+if TYPE_CHECKING:
+    from micromacro.run import Result
+
+SHOWN_VALUES = 5
+SHOWN_DRAWS = 400
+TRAJECTORIES = 20
+MOST_STEPS = 50_000
+
+
+def report_data(result: "Result") -> ReportData:
+    """Everything that the page of a run shows."""
+    case, surface = result.case, result.free_energy
+    z = surface.grid.points
+    known = result.summary["stationary"]
+    unknown = np.full(len(z), np.nan)
+    return ReportData(
+        title=case.title,
+        summary=result.summary,
+        coarse_names=[f"z{axis + 1}" for axis in range(case.coarse.dimension)],
+        lower=case.coarse.lower,
+        upper=case.coarse.upper,
+        periodic=case.coarse.periodic,
+        z=z,
+        free_energy=surface.free_energy if known else unknown,
+        stderr=surface.stderr if known else unknown,
+        closure=result.closure,
+        **_exact(result, z),
+        conditional_samples=_samples(result),
+        observed_periods=find_state_periods(case.system, case.coarse).period,
+        reduced=_reduced(result),
+        rounds=result.summary["rounds"],
+        basins={name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()},
+    )
+
+
+def _exact(result: "Result", z: np.ndarray) -> dict:
+    exact = result.case.exact
+    if exact is None:
+        return {}
+    found = {
+        f"exact_{name}": getattr(exact, name)(z)
+        for name in ("free_energy", "drift", "diffusion")
+        if getattr(exact, name) is not None
+    }
+    if exact.hidden_weight is not None and "hidden_weight" in result.case.close.observables:
+        found["exact_observables"] = {"hidden_weight": exact.hidden_weight(z)}
+    return found
+
+
+def _samples(result: "Result") -> list[tuple]:
+    """Draws at a few coarse values: evenly spaced in one dimension, at the lowest cells and between in more."""
+    energy = np.nan_to_num(result.free_energy.free_energy, nan=np.inf)
+    points = result.free_energy.grid.points
+    sampled = np.flatnonzero(np.isfinite(result.closure.drift).all(axis=1))
+    if len(sampled) == 0:
+        return []
+    if points.shape[1] == 1:
+        chosen = sampled[np.linspace(0, len(sampled) - 1, SHOWN_VALUES + 2).astype(int)[1:-1]]
+    else:
+        order = sampled[np.argsort(energy[sampled], kind="stable")]
+        chosen = order[np.linspace(0, len(order) // 2, SHOWN_VALUES).astype(int)]
+    shown = []
+    for cell in np.unique(chosen):
+        try:
+            drawn = result.lift(points[[cell]], SHOWN_DRAWS).q
+        except MicromacroError:
+            continue
+        raw = result.lift(points[[cell]], SHOWN_DRAWS, exact=False).q if result.generator is not None else None
+        shown.append((points[cell], drawn, raw))
+    return shown
+
+
+def _reduced(result: "Result") -> dict:
+    coarse = result.case.coarse
+    try:
+        dynamics = ReducedDynamics.from_table(result.closure, coarse)
+        starts = draw_starts(dynamics, result.start_energy, TRAJECTORIES, 0)
+        speed = np.median(np.diagonal(dynamics.diffusion, axis1=1, axis2=2), axis=0)
+        # long enough to cross the range by diffusion a few times, unless that takes too many steps
+        time = min(float(np.max(coarse.range**2 / (2 * speed))), MOST_STEPS * time_step(dynamics))
+        found = simulate(dynamics, starts, time, seed=0)
+        density = stationary_density(dynamics) if coarse.dimension <= 2 else None
+    except MicromacroError:
+        return {}
+    return {"t": found.t, "z": found.z, "stationary_density": density}

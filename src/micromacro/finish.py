@@ -20,11 +20,10 @@ from micromacro.closures.thermodynamic import free_energy_from_closure, free_ene
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling import checks
 from micromacro.coupling.checks import Check, not_applicable
-from micromacro.coupling.estimate import features, free_energy_table
+from micromacro.coupling.estimate import conditional_inefficiency, free_energy_table
 from micromacro.coupling.weights import generator_free_energy
 from micromacro.errors import MicromacroError
 from micromacro.estimates.basins import find_basins
-from micromacro.estimates.correlation import statistical_inefficiency
 from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
 from micromacro.pipeline import Sampled
 from micromacro.systems.model import OverdampedSystem
@@ -72,6 +71,7 @@ def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTab
 def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: ClosureTable) -> xr.Dataset:
     found = sampled.estimate
     surface = found.surface
+    inefficient = conditional_inefficiency(run.case.system.observe, run.case.coarse, sampled.last)
     components = ("component", "other_component")
     record = xr.Dataset(
         {
@@ -93,7 +93,8 @@ def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: C
             ),
             "blur": ("component", sampled.blur),
             "scale": (("state", "other_state"), sampled.scale),
-            "inefficiency": inefficiency(run, sampled) * len(found.position) / max(len(found.position), 1),
+            "inefficiency": max(1.0, inefficient * len(pick) / len(found.position)),
+            "relaxation_time": ((), 0.5 * inefficient * sampled.frame_time, {"units": "time, zero where unknown"}),
         },
         attrs={"observables": list(closed.observables)},
     )
@@ -116,19 +117,6 @@ def read_closure(record: xr.Dataset) -> ClosureTable:
         {name: array[f"observable_{name}"] for name in names},
         {name: array[f"observable_{name}_stderr"] for name in names},
     )
-
-
-def inefficiency(run: stages.Run, sampled: Sampled) -> float:
-    """How many pooled samples count as one independent: the mean over windows of that of the slowest feature."""
-    segment = sampled.last
-    if segment.weight is not None:
-        return 1.0
-    values = features(run.case.system.observe, segment.frames)
-    slowest = [
-        max(statistical_inefficiency(column) for column in np.moveaxis(values[first:, window], -1, 0))
-        for window, first in enumerate(segment.first)
-    ]
-    return float(np.mean(slowest))
 
 
 def basin_members(

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from micromacro import plan, records, stages
+from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
-from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
+from micromacro.coupling.estimate import Estimate, Segment, conditional_inefficiency, equilibrated, estimate, free_energy_table
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.rounds import Round, schedule_for
 from micromacro.errors import PhysicsError
@@ -41,6 +42,7 @@ class Sampled:
     - `generator`: the last trained, where there is one; `log_weight`: of its draws in the last round.
     - `rounds`: number, acceptance, change of F in kT, windows, of each round.
     - `local`: the run by local moves alone, by which hidden relaxation is judged.
+    - `frame_time`: between saved frames, in units of time, of a run of the system's own dynamics.
     - `stationary`: `False` where ξ was still drifting, so that there is no free energy.
     """
 
@@ -54,6 +56,7 @@ class Sampled:
     rounds: tuple[dict, ...] = ()
     local: Segment | None = None
     stationary: bool = True
+    frame_time: float = 0.0
 
     @property
     def last(self) -> Segment:
@@ -261,16 +264,12 @@ def _as_round(segment: Segment, log_weight: np.ndarray) -> Round:
 def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
     """A system whose density is unknown: its own dynamics from the starting points, and averages over the long run."""
     case = run.case
-    walkers = (case.bias.walkers or 64) * (case.bias.windows or 16)
-    walkers = max(walkers, len(case.system.initial))
-    steps = case.bias.steps
-    if case.budget is not None:
-        steps = int(min(steps, (case.budget - _closure_reserve(case.budget)) // walkers))
-    plan.Budget(case.budget).require(walkers * plan.FEWEST_STEPS, "this number of walkers")
+    walkers, steps = _long_run_size(case)
     label = start_labels(len(case.system.initial), walkers)
 
+    every = max(1, steps // UNBIASED_FRAMES)
+
     def compute(advance):
-        every = max(1, steps // UNBIASED_FRAMES)
         begun = case.system.initial[label]
         found = simulate(
             case.system.drift, case.system.diffusion, begun, case.system.time_step, steps, run.key(3), save_every=every
@@ -282,13 +281,30 @@ def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
     record = run.stage("long_run", walkers * steps, "walker-steps", compute)
     windows, result = records.read_round(record)
     count = len(result.frames.position)
-    segment = Segment(windows, result.frames, np.array([int(DISCARDED_SHARE * count)]))
+    cut = int(DISCARDED_SHARE * count)
+    relaxation = conditional_inefficiency(case.system.observe, case.coarse, Segment(windows, result.frames, np.array([cut])))
+    segment = Segment(windows, result.frames, np.array([min(cut, int(np.ceil(3 * relaxation)))]))
     found = estimate(case.coarse, [segment], 0)
     blur = _default_blur(run)
     generator = stages.learn_stage(run, 1, [segment], blur, None) if learn else None
     stationary = _stationary(run, segment)
     scale = np.eye(case.system.dimension)
-    return Sampled([segment], found, label, blur, scale, generator, local=segment, stationary=stationary)
+    time = every * case.system.time_step
+    return Sampled(
+        [segment], found, label, blur, scale, generator, local=segment, stationary=stationary, frame_time=time
+    )
+
+
+def _long_run_size(case: Case) -> tuple[int, int]:
+    """Walkers and steps of a long run: a budget is spent on walkers first, for a ξ that drifts leaves its range in time."""
+    least = max((case.bias.walkers or 64) * (case.bias.windows or 16), len(case.system.initial))
+    most, steps = least * (case.couple.rounds + 1), case.bias.steps
+    if case.budget is None:
+        return most, steps
+    plan.Budget(case.budget).require(least * plan.FEWEST_STEPS, "this number of walkers")
+    affordable = case.budget - _closure_reserve(case.budget)
+    walkers = int(np.clip(affordable // steps, least, most))
+    return walkers, int(min(steps, affordable // walkers))
 
 
 def _long_run_record(run: stages.Run, saved: Float[np.ndarray, "frames walkers D"]):

@@ -18,7 +18,7 @@ from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.table import ClosureTable
-from micromacro.coupling.lifting import Reservoir, lift_exact, lift_local
+from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
@@ -27,6 +27,7 @@ from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.sampling.engine import JaxEngine
 from micromacro.store import Store
+from micromacro.systems.model import StochasticSystem
 
 METHODS = ("coupled", "umbrella", "unbiased", "generator")
 GENERATORS = ("score",)
@@ -266,14 +267,24 @@ class Result:
 
     def _lift_exact(self, value: np.ndarray, n: int, width: np.ndarray, seed: int, number: int):
         system, rng = self.case.system, np.random.default_rng([seed, number])
-        if system.has_density:
-            key = jax.random.fold_in(jax.random.key(seed), number)
-            lifted = lift_exact(self._engine, self.case.coarse, self._reservoir, value, n, width, key, rng)
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        shared = self.case.coarse, self._reservoir, value, n, width
+        if isinstance(system, StochasticSystem) and not system.has_density:
+            lifted = lift_healed(self._engine, system, *shared, self._local_dynamics(value), key, rng)
         else:
-            lifted = lift_local(self.case.coarse, self._reservoir, value, n, width, rng)
+            lifted = lift_exact(self._engine, *shared, key, rng)
         q = np.asarray(jax.vmap(system.observe)(jnp.asarray(lifted.position)))
         periods = stages.find_state_periods(system, self.case.coarse)
         return periods.canonical(q), lifted.coarse, lifted.effective_sample_size
+
+    def _local_dynamics(self, value: np.ndarray) -> LocalDynamics:
+        closure, coarse = self.closure, self.case.coarse
+        known = np.flatnonzero(closure.finite)
+        if len(known) == 0:
+            return LocalDynamics(np.zeros(coarse.dimension), np.zeros((coarse.dimension,) * 2), 0.0)
+        delta = np.asarray(coarse.difference(closure.z[known], value)) / coarse.range
+        cell = known[int(np.argmin(np.sum(delta**2, axis=1)))]
+        return LocalDynamics(closure.drift[cell], closure.diffusion[cell], float(self.record["relaxation_time"]))
 
     @cached_property
     def _engine(self) -> JaxEngine:

@@ -24,6 +24,7 @@ FEWEST_SAMPLES = 50.0
 LARGEST_RESTRICTION = 1.5
 LARGEST_DIFFERENCE = 0.05
 COMPARED = 256
+END_MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,14 @@ def draw_raw(
     most_windows: int = 24,
     draws: int = COMPARED,
 ) -> RawDraws:
-    """Draws at up to `most_windows` windows, evenly chosen."""
-    window = np.unique(np.linspace(0, len(centers) - 1, most_windows).astype(int))
+    """Draws at up to `most_windows` windows, evenly chosen away from the ends of the range.
+
+    Beyond an end nothing flattens the potential, so that the windows there are not those that a generator learns.
+    """
+    margin = np.where(coarse.periodic, 0.0, END_MARGIN * coarse.range)
+    inner = np.flatnonzero(np.all((centers >= coarse.lower + margin) & (centers <= coarse.upper - margin), axis=1))
+    inner = inner if len(inner) else np.arange(len(centers))
+    window = inner[np.unique(np.linspace(0, len(inner) - 1, most_windows).astype(int))]
 
     @eqx.filter_jit
     def batch(generator, z, keys):

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.estimates.correlation import equilibration_time
+from micromacro.estimates.correlation import equilibration_time, statistical_inefficiency
 from micromacro.estimates.mbar import MBAR, Bridge, Pool, solve_mbar
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid, free_energy_surface
 from micromacro.sampling.production import Frames
@@ -42,9 +42,9 @@ class Segment:
 class Estimate:
     """The pooled samples and what MBAR says of them.
 
-    `position` `(n, D)` of the pooled samples; `mbar` uses the generator's density where there is one, `alone` the windows
-    only; `surface` on the grid of results; `wide` on a grid that reaches beyond the
-    range as far as windows do; `flat_weight` `(n,)`, the inverse of the pooled density of ξ at each sample.
+    `position` `(n, D)` of the pooled samples; `mbar` uses the generator's density where there is one, `alone` the
+    windows only; `surface` on the grid of results; `wide` on a grid that reaches beyond the range as far as windows do;
+    `flat_weight` `(n,)`, the inverse of the pooled density of ξ at each sample.
     """
 
     position: Float[np.ndarray, "n D"]
@@ -75,6 +75,28 @@ def equilibrated(observe: Callable, windows: Windows, frames: Frames, *, exchang
     return Segment(windows, frames, first, exchanged)
 
 
+def conditional_inefficiency(observe: Callable, coarse: CoarseVariable, segment: Segment) -> float:
+    """How many frames count as one independent given ξ: the mean over windows of that of the slowest feature.
+
+    What ξ explains is taken out of the features first: within a window, or in a long run, ξ may move far more slowly
+    than the rest relaxes given ξ. Draws of a generator, which carry weights, are independent.
+    """
+    if segment.weight is not None:
+        return 1.0
+    values = features(observe, segment.frames)
+    cell = coarse_grid(coarse).cell(segment.frames.coarse.reshape(-1, coarse.dimension)) + 1
+    count = np.maximum(np.bincount(cell), 1)
+    columns = values.reshape(-1, values.shape[-1]).T
+    means = [np.bincount(cell, weights=column) / count for column in columns]
+    residual = values - np.stack([mean[cell] for mean in means], axis=1).reshape(values.shape)
+    residual = np.where((cell > 0).reshape(residual.shape[:3])[..., None], residual, 0.0)
+    slowest = [
+        max(statistical_inefficiency(column) for column in np.moveaxis(residual[first:, window], -1, 0))
+        for window, first in enumerate(segment.first)
+    ]
+    return float(np.mean(slowest))
+
+
 def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) -> Estimate:
     """Pool the segments and solve MBAR over all their windows; equal windows of different rounds are one state."""
     states, offsets = _distinct_states([segment.windows for segment in segments])
@@ -98,8 +120,8 @@ def free_energy_table(surface: FreeEnergySurface, smoothing: float = 0.0) -> Tab
     grid = surface.grid
     values = fill_nearest(surface.free_energy.reshape(grid.shape))
     if smoothing > 0:
-        modes = ["wrap" if periodic else "nearest" for periodic in grid.periodic]
-        values = gaussian_filter(values, smoothing, mode=modes)
+        for axis, periodic in enumerate(grid.periodic):
+            values = gaussian_filter1d(values, smoothing, axis=axis, mode="wrap" if periodic else "nearest")
     return fit_table(values, grid.origin, grid.spacing, grid.periodic)
 
 

@@ -11,20 +11,24 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.correlation import kish_sample_size
 from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.table import Table
 from micromacro.sampling.tuning import CHUNK_STEPS, adapt
 from micromacro.sampling.windows import Windows
+from micromacro.systems.model import StochasticSystem
 
 NARROWER = 4.0
 RELAXATION_CHUNKS = 8
+SEEDS = 50
 
 
 @dataclass(frozen=True)
 class Reservoir:
     """Equilibrated states to lift from.
 
-    `position` `(n, D)`, `coarse` `(n, d)`; `flat_weight` `(n,)`, the inverse of their density in ξ; `inefficiency`: how many
-    of them count as one independent; `free_energy`: a table of F in kT; `blur` `(d,)`; `scale` `(D, D)` of the local sampler.
+    `position` `(n, D)`, `coarse` `(n, d)`; `flat_weight` `(n,)`, the inverse of their density in ξ; `inefficiency`: how
+    many of them count as one independent; `free_energy`: a table of F in kT; `blur` `(d,)`; `scale` `(D, D)` of the
+    local sampler.
     """
 
     position: Float[np.ndarray, "n D"]
@@ -55,6 +59,69 @@ def lift_local(
     delta = np.asarray(coarse.difference(reservoir.coarse, z)) / width
     kernel = np.prod(np.maximum(1 - delta**2, 0.0), axis=1)
     return _resample(coarse, reservoir, kernel * reservoir.flat_weight, z, n, rng)
+
+
+@dataclass(frozen=True)
+class LocalDynamics:
+    """How ξ moves near a coarse value, and how fast the rest relaxes given ξ.
+
+    `drift` `(d,)`, `diffusion` `(d, d)`, `relaxation_time`, in units of time.
+    """
+
+    drift: Float[np.ndarray, "d"]
+    diffusion: Float[np.ndarray, "d d"]
+    relaxation_time: float
+
+    def reach(self, time: float) -> Float[np.ndarray, "d"]:
+        """Three standard deviations of ξ after `time`, `(d,)`."""
+        return 3 * np.sqrt(2 * np.maximum(np.diagonal(self.diffusion), 0.0) * time)
+
+    def healing_time(self, extent: Float[np.ndarray, "d"]) -> float:
+        """Three relaxation times, or less where ξ would move by more than `extent` `(d,)` meanwhile."""
+        time = 3 * self.relaxation_time
+        while time > 0 and np.any(np.abs(self.drift) * time + self.reach(time) > extent):
+            time = time / 2 if time > 1e-3 * self.relaxation_time else 0.0
+        return time
+
+
+def lift_healed(
+    engine: JaxEngine,
+    system: StochasticSystem,
+    coarse: CoarseVariable,
+    reservoir: Reservoir,
+    z: Float[np.ndarray, "d"],
+    n: int,
+    width: np.ndarray,
+    local: LocalDynamics,
+    key: Key[Array, ""],
+    rng: np.random.Generator,
+) -> LiftedStates:
+    """Draws for a system without a density: states of the long run, healed by bursts of its own dynamics.
+
+    Bursts begin upstream, spread evenly in ξ over all from where they can reach z, and those that end within `width` of
+    z count: whatever relaxes while ξ moves there has forgotten its beginning. Where the long run did not visit the
+    places upstream, its own states near z are the answer.
+    """
+    begun = lift_local(coarse, reservoir, z, n, width, rng)
+    time = local.healing_time(0.1 * coarse.range)
+    steps = int(time / system.time_step)
+    upstream = np.asarray(coarse.wrap(z - local.drift * time))
+    distance = np.abs(np.asarray(coarse.difference(reservoir.coarse, upstream))) / (width + local.reach(time))
+    near = np.all(distance <= 1, axis=1)
+    if steps < 1 or near.sum() < SEEDS:
+        return begun
+    seeds = _resample(coarse, reservoir, near * reservoir.flat_weight, upstream, 4 * n, rng)
+    ended = simulate(system.drift, system.diffusion, seeds.position, system.time_step, steps, key).final
+    engine.evaluations += 4 * n * steps
+    values = np.asarray(jax.vmap(engine.coarse_of)(jnp.asarray(ended)))
+    inside = np.all(np.abs(np.asarray(coarse.difference(values, z))) <= width, axis=1)
+    found = np.flatnonzero(inside & np.all(np.isfinite(ended), axis=1))
+    if len(found) < SEEDS:
+        return begun
+    pick = rng.permutation(np.resize(rng.permutation(found), n))
+    memory = np.exp(-2 * time / local.relaxation_time)
+    size = 1 / (memory / begun.effective_sample_size + 1 / min(n, len(found)))
+    return LiftedStates(ended[pick], values[pick], size)
 
 
 def lift_exact(

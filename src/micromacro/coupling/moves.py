@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from micromacro.generators.elimination import solve_with_determinant
 from micromacro.sampling.engine import JaxEngine
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.proposal import ConditionalProposal
@@ -17,9 +18,10 @@ from micromacro.systems.model import System, identity
 
 
 class MoveInfo(NamedTuple):
-    """Of each walker `(windows, walkers)`: whether it jumped, and log π(q)/p(q|z) of its proposal and of where it stood.
+    """Of each walker `(windows, walkers)`: whether it jumped, and log π(q)/p(q|z) of its proposal and its last state.
 
-    That of a proposal is minus infinity where it was not usable, that of a state infinite where the sampler cannot make it.
+    That of a proposal is minus infinity where it was not usable, that of a state infinite where the sampler cannot make
+    it.
     """
 
     accepted: Bool[Array, "..."]
@@ -91,7 +93,7 @@ def to_hidden(system: System, observed: Float[Array, "Y"]) -> tuple[Float[Array,
 
 
 def log_volume(system: System, state: Float[Array, "D"]) -> Float[Array, ""]:
-    """log |det ∂observe/∂x|: what a density of observed states gains as one of simulated states."""
+    """The logarithm of |det ∂observe/∂x|: what a density of observed states gains as one of simulated states."""
     if system.observe is identity:
         return jnp.zeros((), state.dtype)
-    return jnp.linalg.slogdet(jax.jacfwd(system.observe)(state))[1]
+    return solve_with_determinant(jax.jacfwd(system.observe)(state), state).log_determinant

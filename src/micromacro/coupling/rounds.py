@@ -70,12 +70,12 @@ def coupled_round(
     tuning: Tuning,
     schedule: Schedule,
     key: Key[Array, ""],
-    on_chunk: Callable[[int], None] = lambda steps: None,
+    on_chunk: Callable[[int], None] = lambda _: None,
 ) -> Round:
     """Seed every walker by generator moves, burn in, then alternate local dynamics with generator moves.
 
-    Every move leaves the window's density unchanged, so the answer does not depend on the proportions of hidden wells in
-    the generator's training data; they only decide how often moves are accepted.
+    Every move leaves the window's density unchanged, so the answer does not depend on the proportions of hidden wells
+    in the generator's training data; they only decide how often moves are accepted.
     """
     moves = GeneratorMoves(engine)
     seed_key, adapt_key, run_key = jax.random.split(key, 3)
@@ -116,7 +116,7 @@ def local_round(
     exchange: bool,
     adapt_chunks: int = ADAPT_CHUNKS,
     rescale: bool = False,
-    on_chunk: Callable[[int], None] = lambda steps: None,
+    on_chunk: Callable[[int], None] = lambda _: None,
 ) -> Round:
     """A round of local dynamics alone, with replica exchange between neighbouring windows where asked for."""
     adapt_key, run_key = jax.random.split(key)

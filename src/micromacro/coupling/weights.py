@@ -9,7 +9,10 @@ from scipy.special import logsumexp
 
 @dataclass(frozen=True)
 class GeneratorFreeEnergy:
-    """f of each window in kT up to one constant, its standard error, and the effective share of the draws, `(windows,)`."""
+    """f of each window in kT up to one constant, its standard error, and the effective share of the draws.
+
+    Each is `(windows,)`.
+    """
 
     free_energy: Float[np.ndarray, "windows"]
     stderr: Float[np.ndarray, "windows"]

@@ -65,7 +65,7 @@ def split_rhat(chains: Float[np.ndarray, "frames chains"]) -> float:
 
 
 def group_rhat(chains: Float[np.ndarray, "frames chains"], group: Int[np.ndarray, "chains"]) -> float:
-    """Split-R̂ between groups of chains: do walkers that started in different places agree?
+    """Split-R̂ between groups of chains: whether walkers that started in different places agree.
 
     The chains of one group are strung together, so that a difference between groups is not drowned by many chains.
     """

@@ -60,7 +60,7 @@ class Bridge:
         own = np.bincount(self.state, weights=self.from_window, minlength=states)
         other = np.bincount(self.state, weights=~self.from_window, minlength=states)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.log_ratio + np.log(own / other)[self.state]
+            return self.log_ratio + np.log(np.asarray(own / other))[self.state]
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None =
     r"""Solve the MBAR equations for every window, and the influence of every chain on the solution.
 
     MBAR alone adds up errors from window to window. A `bridge` ties each window to a normalised density by Bennett's
-    acceptance ratio; the two sets of equations are summed, $\sum_n p_k(\xi_n) - N_k + \sum_m \sigma_k(q_m) - M_k = 0$. Each
-    has the right solution, whatever the density: a poor one only says little.
+    acceptance ratio; the two sets of equations are summed,
+    $\sum_n p_k(\xi_n) - N_k + \sum_m \sigma_k(q_m) - M_k = 0$. Each has the right solution, whatever the density: a
+    poor one only says little.
 
     pymbar solves for a thinned pool; Newton steps on all samples then reach the solution of the whole pool, so that
     memory does not hold windows × samples. The errors are those of an M-estimator with independent chains:
@@ -112,8 +113,8 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None =
     - `state_count`: K.
     - `bridge`: comparisons with a generator's density.
 
-    Sources: Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008); for the errors Geyer, Tech. Rep. 568, Minnesota (1994);
-    Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014); for the bridge Bennett, J. Comput. Phys. 22, 245 (1976).
+    Sources: Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008); for the errors Geyer, Tech. Rep. 568, Minnesota
+    (1994); Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014); for the bridge Bennett, J. Comput. Phys. 22, 245 (1976).
     """
     counts = np.bincount(pool.state, weights=pool.weight, minlength=state_count)
     if state_count == 1:
@@ -197,13 +198,13 @@ def _thinned_solution(pool: Pool, bias: Bias, counts: np.ndarray) -> np.ndarray:
     logging.getLogger("pymbar").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pymbar import MBAR as PyMBAR
+        import pymbar
 
         order = np.argsort(pool.state, kind="stable")
         kept = order[:: max(1, len(order) // THINNED)]
         sampled = np.bincount(pool.state[kept], minlength=len(counts))
         biases = np.asarray(bias(jnp.asarray(pool.coarse[kept])))
-        solver = PyMBAR(biases.T, sampled, solver_protocol="robust", relative_tolerance=1e-6)
+        solver = pymbar.MBAR(biases.T, sampled, solver_protocol="robust", relative_tolerance=1e-6)
     return np.asarray(solver.f_k, float)
 
 
@@ -243,15 +244,15 @@ def _bridge_influence(bridge: Bridge, free_energy: np.ndarray, clusters: int) ->
     return score
 
 
-def grouping(label: Int[np.ndarray, "n"], size: int) -> sparse.csr_matrix:
+def grouping(label: Int[np.ndarray, "n"], size: int) -> sparse.csr_array:
     """The sparse matrix `(size, n)` that sums samples by label."""
     count = len(label)
-    return sparse.csr_matrix((np.ones(count), (label, np.arange(count))), shape=(size, count))
+    return sparse.csr_array((np.ones(count), (label, np.arange(count))), shape=(size, count))
 
 
-def chain_weights(pool: Pool, clusters: int, states: int) -> sparse.csr_matrix:
+def chain_weights(pool: Pool, clusters: int, states: int) -> sparse.csr_array:
     """How much weight each chain has in each window, `(clusters, states)`."""
-    return sparse.coo_matrix((pool.weight, (pool.cluster, pool.state)), shape=(clusters, states)).tocsr()
+    return sparse.csr_array((pool.weight, (pool.cluster, pool.state)), shape=(clusters, states))
 
 
 def state_means(sums: Float[np.ndarray, "K m"], counts: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K m"]:

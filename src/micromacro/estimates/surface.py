@@ -10,12 +10,12 @@ from scipy import sparse
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.mbar import (
     MBAR,
+    Bias,
     Pool,
     chain_weights,
     finite_cluster_factor,
     grouping,
     state_means,
-    Bias,
 )
 
 FEWEST_SAMPLES = 10
@@ -93,8 +93,8 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeE
     free_energy = free_energy - np.nanmin(free_energy) if sampled.any() else free_energy
 
     indicator = sparse_indicator(cell, inside, pool.weight, cells)
-    per_cluster = (grouping(pool.cluster, clusters) @ indicator).toarray()
-    per_state = (grouping(pool.state, states) @ indicator).toarray()
+    per_cluster = sparse.csr_array(grouping(pool.cluster, clusters) @ indicator).toarray()
+    per_state = sparse.csr_array(grouping(pool.state, states) @ indicator).toarray()
     centred = per_cluster - chain_weights(pool, clusters, states) @ state_means(per_state, mbar.counts)
     influence = -(centred / np.where(sampled, density, 1.0)).T * finite_cluster_factor(clusters)
     influence += mbar.responsibilities_at(biases) @ mbar.influence
@@ -104,10 +104,10 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeE
     return FreeEnergySurface(grid, free_energy, stderr)
 
 
-def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, cells: int) -> sparse.csr_matrix:
+def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, cells: int) -> sparse.csr_array:
     """The sparse matrix `(n, cells)` that holds the weight of each sample in the column of its cell."""
     rows = np.flatnonzero(inside)
-    return sparse.csr_matrix((weight[rows], (rows, cell[rows])), shape=(len(cell), cells))
+    return sparse.csr_array((weight[rows], (rows, cell[rows])), shape=(len(cell), cells))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from micromacro.generators.elimination import Solution, solve_with_determinant
 
 RESIDUAL = 1e-4
 ITERATIONS = 12
@@ -61,10 +63,9 @@ def invert(slope: type_of_slope, state: Float[Array, "Y"], levels: Float[np.ndar
 
     def step(carry: tuple, pair: Array):
         x, log_determinant, solved = carry
-        before, jacobian, residual = _solve_step(slope, x, pair[0], pair[1])
-        sign, change = jnp.linalg.slogdet(jacobian)
-        good = solved & (residual <= RESIDUAL) & (sign > 0)
-        return (before, log_determinant + change, good), None
+        found = _solve_step(slope, x, pair[0], pair[1])
+        good = solved & (found.residual <= RESIDUAL) & (found.newton.sign > 0)
+        return (found.x, log_determinant + found.newton.log_determinant, good), None
 
     start = (state, jnp.zeros((), state.dtype), jnp.asarray(True))
     backwards = jnp.stack([levels[:-1], levels[1:]], axis=1)[::-1]
@@ -76,22 +77,29 @@ def invert(slope: type_of_slope, state: Float[Array, "Y"], levels: Float[np.ndar
     return Encoded(latent, jnp.where(solved, log_prob, -jnp.inf), solved)
 
 
-def _solve_step(slope: type_of_slope, target: Array, now: Array, then: Array) -> tuple[Array, Array, Array]:
+class _Iterate(NamedTuple):
+    """One state of Newton's method: where, its residual, the step from here and the determinant of the Jacobian."""
+
+    count: Int[Array, ""]
+    x: Float[Array, "Y"]
+    residual: Float[Array, ""]
+    newton: Solution
+
+
+def _solve_step(slope: type_of_slope, target: Array, now: Array, then: Array) -> _Iterate:
     forward = partial(heun_step, slope, now=now, then=then)
 
-    def linearise(x: Array) -> tuple[Array, Array, Array]:
+    def at(count: Array, x: Array) -> _Iterate:
         value, tangent = jax.linearize(forward, x)
         jacobian = jax.vmap(tangent, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
-        return jacobian, value - target, jnp.max(jnp.abs(value - target)) / (1 + now)
+        error = value - target
+        newton = solve_with_determinant(jacobian, error)
+        return _Iterate(count, x, jnp.max(jnp.abs(error)) / (1 + now), newton)
 
-    def unsolved(carry: tuple) -> Bool[Array, ""]:
-        return (carry[0] < ITERATIONS) & (carry[4] > RESIDUAL)
+    def unsolved(iterate: _Iterate) -> Bool[Array, ""]:
+        return (iterate.count < ITERATIONS) & (iterate.residual > RESIDUAL)
 
-    def newton(carry: tuple) -> tuple:
-        count, x, jacobian, error, _ = carry
-        x = x - jnp.linalg.solve(jacobian, error)
-        return (count + 1, x, *linearise(x))
+    def improve(iterate: _Iterate) -> _Iterate:
+        return at(iterate.count + 1, iterate.x - iterate.newton.solution)
 
-    guess = heun_step(slope, target, then, now)
-    _, x, jacobian, _, residual = jax.lax.while_loop(unsolved, newton, (0, guess, *linearise(guess)))
-    return x, jacobian, residual
+    return jax.lax.while_loop(unsolved, improve, at(jnp.zeros((), int), heun_step(slope, target, then, now)))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.generators.elimination import solve_with_determinant
 
 SUBSAMPLE = 40_000
 PER_DIMENSION = {1: 32, 2: 12}
@@ -16,7 +17,8 @@ class ConditionalAffine(eqx.Module):
 
     The width of a window and stiff directions are taken out before any network sees the data: what is left has unit
     scale in every direction at every z. μ and L are mixtures, with Gaussian weights in z, of local linear fits at
-    anchors; a mixture of lower triangular factors with positive diagonals is one again, so the map is always invertible.
+    anchors; a mixture of lower triangular factors with positive diagonals is one again, so the map is always
+    invertible.
 
     **Arguments:**
 
@@ -47,7 +49,7 @@ class ConditionalAffine(eqx.Module):
     def encode(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, "Y"], Float[Array, ""]]:
         """The residual `(Y,)` of a state and the log-determinant of the encoding."""
         location, factor = self.location(z)
-        residual = jnp.linalg.solve(factor, wrap(q - location, self.period))
+        residual = solve_with_determinant(factor, wrap(q - location, self.period)).solution
         return residual, -jnp.sum(jnp.log(jnp.diagonal(factor)))
 
     def decode(self, residual: Float[Array, "Y"], z: Float[Array, "d"]) -> Float[Array, "Y"]:

@@ -81,10 +81,10 @@ def denoising_loss(
 ) -> Float[Array, ""]:
     """The weighted denoising loss, its noise levels stratified over the batch. Source: Karras et al. 2022, eq. 8."""
     condition, network = model
-    level_key, noise_key = jax.random.split(key)
+    level_key, order_key, noise_key = jax.random.split(key, 3)
     batch = len(residual)
     quantile = (jnp.arange(batch) + jax.random.uniform(level_key, (batch,), jnp.float32)) / batch
-    quantile = jnp.clip(quantile, 1e-5, 1 - 1e-5)[jax.random.permutation(noise_key, batch)]
+    quantile = jnp.clip(quantile, 1e-5, 1 - 1e-5)[jax.random.permutation(order_key, batch)]
     level = jnp.exp(LOG_NOISE_MEAN + LOG_NOISE_WIDTH * jax.scipy.special.ndtri(quantile))
     noise = jax.random.normal(noise_key, residual.shape, jnp.float32)
 
@@ -120,7 +120,7 @@ class ScoreSettings:
         attached: Float[np.ndarray, "Y d"] | None = None,
         period: Float[np.ndarray, "Y"] | None = None,
         previous: ScoreGenerator | None = None,
-        on_chunk: Callable[[int], None] = lambda count: None,
+        on_chunk: Callable[[int], None] = lambda _: None,
     ) -> ScoreGenerator:
         """A generator of q given z from weighted pairs.
 

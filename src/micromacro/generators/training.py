@@ -33,7 +33,7 @@ def train(
     weight: Float[np.ndarray, "n"],
     settings: TrainingSettings,
     key: Key[Array, ""],
-    on_chunk: Callable[[int], None] = lambda count: None,
+    on_chunk: Callable[[int], None] = lambda _: None,
 ) -> tuple[Any, Float[np.ndarray, "chunks"]]:
     """Minimise the expected loss over weighted pairs; returns the averaged model and the loss of each chunk.
 

@@ -32,8 +32,8 @@ def mala_step(
 ) -> tuple[Walker, Bool[Array, ""]]:
     r"""One preconditioned step, $x' = x + \frac{h}{2} L L^T \nabla \log\pi + \sqrt{h} L n$, accepted or rejected.
 
-    With $g = L^T \nabla\log\pi$ the noise of the reverse step is $-(n + \frac{\sqrt h}{2}(g + g'))$, so that the ratio of
-    the proposal densities needs no solve. A proposal with a target that is not finite is rejected.
+    With $g = L^T \nabla\log\pi$ the noise of the reverse step is $-(n + \frac{\sqrt h}{2}(g + g'))$, so that the ratio
+    of the proposal densities needs no solve. A proposal with a target that is not finite is rejected.
 
     **Arguments:**
 

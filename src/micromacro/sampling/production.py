@@ -48,7 +48,7 @@ def run_chunks(
     frames: int,
     interval: int,
     exchange: bool = False,
-    on_chunk: Callable[[int], None] = lambda steps: None,
+    on_chunk: Callable[[int], None] = lambda _: None,
 ) -> tuple[Walker, Frames]:
     """Advance in `chunks` chunks of `frames * interval` steps; with `exchange`, swap neighbours after each.
 
@@ -56,12 +56,11 @@ def run_chunks(
     """
     parts = []
     for chunk in range(chunks):
-        chunk_key = jax.random.fold_in(key, chunk)
+        chunk_key, swap_key = jax.random.split(jax.random.fold_in(key, chunk))
         walkers, saved = engine.advance(windows, tuning, walkers, chunk_key, frames, interval)
         check_finite(walkers, windows, (chunk + 1) * frames * interval)
         parts.append(Frames(*(np.asarray(part) for part in saved)))
         if exchange:
-            swap_key = jax.random.fold_in(chunk_key, 1)
             walkers, _ = engine.exchange(windows, walkers, swap_key, even=chunk % 2 == 0)
         on_chunk(frames * interval)
     return walkers, join_frames(parts)

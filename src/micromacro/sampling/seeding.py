@@ -83,7 +83,7 @@ def pull(
     by the shortest way round where ξ is periodic.
     """
     dimension = initial.shape[1]
-    begin, goal = _journeys(coarse, windows, walkers, exploration)
+    begin, goal = _journeys(windows, walkers, exploration)
     count = len(goal)
     path = np.asarray(coarse.difference(jnp.asarray(goal), jnp.asarray(begin[1])))
     moving = Windows(jnp.asarray(begin[1]), windows.stiffness, zero_table(coarse, BIAS_POINTS))
@@ -114,7 +114,7 @@ def start_labels(starts: int, walkers: int) -> Int[np.ndarray, "walkers"]:
     return np.arange(walkers) % starts
 
 
-def _journeys(coarse: CoarseVariable, windows: Windows, walkers: int, exploration: Exploration):
+def _journeys(windows: Windows, walkers: int, exploration: Exploration):
     starts, explorers = exploration.position.shape[1:3]
     label = start_labels(starts, walkers)
     which = (np.arange(walkers) // starts) % explorers

@@ -42,18 +42,22 @@ class Table:
         last = jnp.asarray(self.coefficients.shape) - 1.0 - PADDING
         position = (z - self.origin) / self.spacing + jnp.where(periodic, 0.0, PADDING)
         inside = jnp.where(periodic, position, jnp.clip(position, PADDING, last))
-        slope = jax.lax.stop_gradient(jax.grad(self._interpolate)(inside))
-        return self._interpolate(inside) + slope @ (position - inside)
+        if len(self.periodic) == 1:
+            # on the grid `position - inside` is zero, beyond it `inside` is constant: the slope's own slope drops out
+            slope = jax.lax.stop_gradient(jax.grad(self._interpolate)(inside))
+            return self._interpolate(inside) + slope @ (position - inside)
+        value, change = jax.jvp(self._interpolate, (inside,), (position - inside,))
+        return value + change
 
     def _interpolate(self, position: Float[Array, "d"]) -> Float[Array, ""]:
-        result = self.coefficients
-        for axis, periodic in enumerate(self.periodic):
+        first = jnp.floor(jax.lax.stop_gradient(position)).astype(int)
+        indices = [start - 1 + jnp.arange(4) for start in first]
+        sizes = self.coefficients.shape
+        wrapped = [jnp.mod(i, n) if wraps else i for i, n, wraps in zip(indices, sizes, self.periodic, strict=True)]
+        result = self.coefficients[jnp.ix_(*wrapped)]
+        for fraction in position - first:
             # each pass consumes the leading axis of what is left
-            first = jnp.floor(jax.lax.stop_gradient(position[axis])).astype(int)
-            weights = _cubic_weights(position[axis] - first)
-            index = first - 1 + jnp.arange(4)
-            index = jnp.mod(index, self.coefficients.shape[axis]) if periodic else index
-            result = jnp.tensordot(weights, result[index], axes=1)
+            result = jnp.tensordot(_cubic_weights(fraction), result, axes=1)
         return result
 
 
@@ -73,7 +77,7 @@ def fit_table(values: Float[np.ndarray, "..."], origin: np.ndarray, spacing: np.
 
     Method: Unser, IEEE Signal Process. Mag. 16, 22 (1999).
     """
-    filled = fill_nearest(np.asarray(values, float))
+    filled = fill_nearest(np.asarray(values, float), periodic)
     # an odd reflection leaves no curvature at the ends: the natural spline, whose linear continuation is smooth
     filled = np.pad(
         filled, [(0, 0) if wraps else (PADDING, PADDING) for wraps in periodic], "reflect", reflect_type="odd"
@@ -83,12 +87,16 @@ def fit_table(values: Float[np.ndarray, "..."], origin: np.ndarray, spacing: np.
     return Table(jnp.asarray(filled), jnp.asarray(origin, float), jnp.asarray(spacing, float), tuple(periodic))
 
 
-def fill_nearest(values: np.ndarray) -> np.ndarray:
-    """`values` with every non-finite cell replaced by the nearest finite one."""
+def fill_nearest(values: np.ndarray, periodic: tuple = ()) -> np.ndarray:
+    """`values` with every non-finite cell replaced by the nearest finite one, round the seam of `periodic` axes."""
     unknown = ~np.isfinite(values)
     if not unknown.any() or unknown.all():
         return np.where(unknown, 0.0, values)
-    nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    if any(periodic):
+        half = [size // 2 * wraps for size, wraps in zip(values.shape, periodic, strict=True)]
+        inner = tuple(slice(low, low + size) for low, size in zip(half, values.shape, strict=True))
+        return fill_nearest(np.pad(values, [(low, low) for low in half], "wrap"))[inner]
+    nearest = np.asarray(distance_transform_edt(unknown, return_distances=False, return_indices=True))
     return values[tuple(nearest)]
 
 

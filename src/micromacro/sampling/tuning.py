@@ -69,8 +69,8 @@ def _natural_step(dimension: int) -> float:
 
 
 def within_scale(frames: Float[np.ndarray, "frames windows walkers D"]) -> Float[Array, "windows D D"]:
-    """Square roots of the covariances within walkers, shrunk to their diagonal where frames are few, `(windows, D, D)`."""
-    count, windows, walkers, dimension = frames.shape
+    """Square roots `(windows, D, D)` of the covariances within walkers; shrunk to their diagonal: frames are few."""
+    count, _, walkers, dimension = frames.shape
     centred = frames - frames.mean(axis=0)
     covariance = np.einsum("fkwi,fkwj->kij", centred, centred) / (walkers * max(count - 1, 1))
     diagonal = np.einsum("kii->ki", covariance)

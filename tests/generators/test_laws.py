@@ -1,0 +1,125 @@
+"""The laws that every conditional generator obeys, whatever it is made of. The registry is in `conftest.py`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from micromacro.sampling.proposal import ConditionalProposal
+
+DRAWS = 4000
+STANDARD_ERRORS = 4.5
+# what a small network, trained for seconds, is allowed to miss of the law: share of a well, location in widths
+SHARE, LOCATION = 0.06, 0.35
+
+
+@pytest.fixture(scope="module")
+def drawn(fitted):
+    """Draws `(values, DRAWS, 2)` at each coarse value of the law."""
+    z = jnp.array(fitted.law.values)[:, None]
+    return np.asarray(fitted.draw(fitted.generator, z, jax.random.split(jax.random.key(5), DRAWS)), float)
+
+
+@pytest.fixture(scope="module")
+def densities(dense):
+    """For each coarse value: log-density, whether solved, and points on a grid over the box; and the cell's area."""
+    law = dense.law
+    axes = [np.linspace(*law.box[:, axis], 161) for axis in (0, 1)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    area = float(np.prod([axis[1] - axis[0] for axis in axes]))
+    found = []
+    for value in law.values:
+        points = grid + np.array([law.center(value), 0.0])
+        log_prob, solved = dense.evaluate(dense.generator, jnp.asarray(points), jnp.array([value]))
+        found.append((np.asarray(log_prob, float), np.asarray(solved), points))
+    return found, area
+
+
+def test_a_draw_is_one_state_and_its_key_decides_it(fitted):
+    z = jnp.array([fitted.law.values[0]])
+    one, again, other = fitted.draw(fitted.generator, z[None], jax.vmap(jax.random.key)(jnp.array([3, 3, 4])))[0]
+    assert fitted.generator.sample(z, jax.random.key(3)).shape == (2,)
+    assert np.array_equal(one, again)
+    assert not np.allclose(one, other)
+
+
+def test_a_batch_is_what_its_members_are(fitted, drawn):
+    keys = jax.random.split(jax.random.key(5), DRAWS)
+    for column, value in enumerate(fitted.law.values):
+        z = jnp.array([[value]])
+        alone = np.stack([fitted.draw(fitted.generator, z, keys[row : row + 1])[0, 0] for row in (0, 7, DRAWS - 1)])
+        np.testing.assert_allclose(alone, drawn[column, [0, 7, DRAWS - 1]], rtol=2e-3, atol=2e-4)
+
+
+def test_draws_follow_the_condition(fitted, drawn):
+    law = fitted.law
+    for values, q in zip(law.values, drawn, strict=True):
+        offset = (q[:, 0] - law.center(values)) / law.width
+        assert abs(offset.mean()) < LOCATION
+        assert 0.75 < offset.std() < 1.3
+        well = q[:, 1] - 0.3 * np.sin(values) > 0
+        assert abs(well.mean() - law.upper(values)) < SHARE
+    shares = [np.mean(q[:, 1] > 0) for q in drawn]
+    assert np.ptp(shares) > 0.2  # one answer for every condition would not do
+
+
+def test_the_same_key_fits_the_same_generator_and_another_another(fitted):
+    pairs = fitted.law.draw(np.random.default_rng(1))
+    again = fitted.fit(jax.random.key(1), *pairs)
+    known, found = (jax.tree.leaves(one) for one in (fitted.generator, again))
+    assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
+
+
+def test_a_stored_generator_draws_the_same(fitted, drawn):
+    record = fitted.kind.write(fitted.generator, fitted.kind.settings)
+    stored = fitted.kind.read(record, fitted.kind.settings, fitted.law.coarse)
+    keys = jax.random.split(jax.random.key(5), DRAWS)
+    assert np.array_equal(fitted.draw(stored, jnp.array(fitted.law.values)[:, None], keys), drawn)
+
+
+def test_a_generator_with_a_density_is_a_proposal(dense):
+    assert isinstance(dense.generator, ConditionalProposal)
+
+
+def test_the_density_integrates_to_one(densities):
+    found, area = densities
+    for log_prob, solved, _ in found:
+        assert solved.mean() > 0.999
+        assert abs(np.log(np.exp(log_prob).sum() * area)) < 5e-3
+
+
+def test_draws_follow_their_density(dense, densities):
+    found, area = densities
+    keys = jax.random.split(jax.random.key(6), DRAWS)
+    for value, (log_prob, _, points) in zip(dense.law.values, found, strict=True):
+        draws = dense.draw_with_density(dense.generator, jnp.array([value]), keys)
+        assert draws.valid.mean() > 0.99
+        share, states = np.exp(log_prob) * area, np.asarray(draws.state, float)
+        for function in (
+            lambda q: q[:, 0],
+            lambda q: q[:, 1] > 0,
+            lambda q: (q[:, 1] ** 2 - 1) ** 2,
+            lambda q, center=dense.law.center(value): (q[:, 0] - center) ** 2,
+            lambda q: np.cos(6 * q[:, 1]),
+            lambda q: q[:, 0] * q[:, 1],
+        ):
+            seen, expected = function(states), share @ function(points) / share.sum()
+            assert abs(seen.mean() - expected) < STANDARD_ERRORS * seen.std() / np.sqrt(DRAWS) + 1e-3
+
+
+def test_the_density_of_a_draw_is_the_density_of_its_state(dense):
+    z, keys = jnp.array([dense.law.values[1]]), jax.random.split(jax.random.key(7), 500)
+    draws = dense.draw_with_density(dense.generator, z, keys)
+    states = dense.draw(dense.generator, z[None], keys)[0]
+    log_prob, solved = dense.evaluate(dense.generator, draws.state.astype(float), z)
+    np.testing.assert_allclose(states, draws.state, atol=2e-4)
+    np.testing.assert_allclose(log_prob, draws.log_prob, atol=2e-3)
+    assert np.all(solved | ~draws.valid)
+
+
+def test_the_density_repeats_over_a_period(fitted_once):
+    dense = fitted_once("score", "periodic")
+    states = jnp.array([[-3.1, 0.9], [-3.1 + 10 * np.pi, 0.9]])
+    here, far = dense.evaluate(dense.generator, states, jnp.array([3.1]))[0]
+    assert float(here) > -3  # across the boundary they are neighbours
+    np.testing.assert_allclose(here, far, atol=1e-2)

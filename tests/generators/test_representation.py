@@ -1,0 +1,133 @@
+"""The conditional affine map: a bijection with the right log-determinant that leaves unit scale."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.generators.representation import ConditionalAffine, fit_affine, wrap
+
+FREE = np.full(3, np.inf)
+
+
+def synthetic(count, rng):
+    """q | z ~ N(m(z), L(z) L(z)^T), all three coordinates bent, one of them 50 times stiffer."""
+    z = rng.uniform(-1, 1, (count, 1))
+    x = z[:, 0]
+    mean = np.stack([np.sin(2 * x), 3 * x, 10 + x**2], axis=1)
+    noise = rng.normal(size=(count, 3))
+    q = mean + np.stack([(1 + 0.5 * x) * noise[:, 0], 0.02 * noise[:, 1], noise[:, 2] + noise[:, 0] * x], axis=1)
+    return q, z
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    return CoarseVariable(lambda q: q[:1], np.array([-1.0]), np.array([1.0]), (False,))
+
+
+@pytest.fixture(scope="module")
+def affine(coarse):
+    rng = np.random.default_rng(0)
+    q, z = synthetic(40_000, rng)
+    return fit_affine(q, z, np.ones(len(q)), coarse, np.zeros((3, 1)), FREE, rng)
+
+
+def encoded(affine, q, z):
+    return jax.jit(jax.vmap(affine.encode))(jnp.asarray(q), jnp.asarray(z))
+
+
+def test_decoding_undoes_encoding(affine):
+    q, z = synthetic(1000, np.random.default_rng(1))
+    residual, _ = encoded(affine, q, z)
+    np.testing.assert_allclose(jax.vmap(affine.decode)(residual, jnp.asarray(z)), q, rtol=1e-12, atol=1e-12)
+
+
+def test_the_log_determinant_is_that_of_the_jacobian(affine):
+    q, z = synthetic(200, np.random.default_rng(2))
+    _, log_determinant = encoded(affine, q, z)
+    jacobian = jax.vmap(jax.jacfwd(lambda q, z: affine.encode(q, z)[0]))(jnp.asarray(q), jnp.asarray(z))
+    sign, expected = np.linalg.slogdet(jacobian)
+    assert np.all(sign == 1)
+    np.testing.assert_allclose(log_determinant, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_residuals_have_mean_zero_and_unit_covariance_at_every_condition(affine):
+    q, z = synthetic(80_000, np.random.default_rng(3))
+    residual = np.asarray(encoded(affine, q, z)[0])
+    for low in np.linspace(-1, 0.8, 10):
+        here = residual[(z[:, 0] >= low) & (z[:, 0] < low + 0.2)]
+        # what is left of the curvature between anchors and of the fit's own errors, and 4.5 standard errors
+        allowed = 0.08 + 4.5 / np.sqrt(len(here))
+        assert np.abs(here.mean(axis=0)).max() < allowed
+        assert np.abs(np.cov(here.T) - np.eye(3)).max() < allowed * np.sqrt(2)
+
+
+def test_the_scale_before_encoding_was_far_from_one():
+    q, z = synthetic(10_000, np.random.default_rng(3))
+    near = q[np.abs(z[:, 0]) < 0.02]
+    assert near.std(axis=0).min() < 0.05
+
+
+def test_weights_count(coarse):
+    """Two groups of different means; weights in proportion 1 : 3 move the location to three quarters."""
+    rng = np.random.default_rng(4)
+    z, group = rng.uniform(-1, 1, (40_000, 1)), rng.integers(0, 2, 40_000)
+    q = np.repeat(group[:, None], 3, axis=1) + 0.1 * rng.normal(size=(40_000, 3))
+    affine = fit_affine(q, z, 1.0 + 2 * group, coarse, np.zeros((3, 1)), FREE, rng)
+    location = np.asarray(jax.vmap(affine.location)(jnp.linspace(-0.8, 0.8, 9)[:, None])[0])
+    assert np.abs(location - 0.75).max() < 0.06
+
+
+def test_conditions_far_from_all_data_still_give_an_invertible_map(affine):
+    residual, log_determinant = encoded(affine, np.zeros((1, 3)), np.array([[30.0]]))
+    assert np.all(np.isfinite(residual))
+    assert np.isfinite(log_determinant[0])
+
+
+@pytest.fixture(scope="module")
+def attached():
+    """The first coordinate is the periodic coarse variable, and runs over many periods."""
+    rng = np.random.default_rng(5)
+    coarse = CoarseVariable(lambda q: q[:1], np.array([0.0]), np.array([2 * np.pi]), (True,))
+    z = rng.uniform(0, 2 * np.pi, (40_000, 1))
+    angle = z[:, 0] + 0.3 * rng.normal(size=len(z)) + 2 * np.pi * rng.integers(-9, 10, len(z))
+    q = np.stack([angle, np.cos(z[:, 0]) + 0.5 * rng.normal(size=len(z))], axis=1)
+    period, link = np.array([2 * np.pi, np.inf]), np.array([[1.0], [0.0]])
+    return fit_affine(q, z, np.ones(len(q)), coarse, link, period, rng), q, z
+
+
+def test_a_periodic_coordinate_is_measured_from_the_condition(attached):
+    affine, q, z = attached
+    residual = np.asarray(encoded(affine, q, z)[0])
+    error = 4.5 / np.sqrt(len(q))
+    assert np.abs(residual.mean(axis=0)).max() < 0.03 + error
+    assert np.abs(residual.std(axis=0) - 1).max() < 0.05 + error
+
+
+def test_whole_periods_do_not_change_the_residual(attached):
+    affine, q, z = attached
+    turned = q + np.array([6 * np.pi, 0.0])
+    np.testing.assert_allclose(encoded(affine, turned, z)[0], encoded(affine, q, z)[0], atol=1e-4)
+
+
+def test_the_map_is_continuous_where_the_condition_wraps(attached):
+    affine = attached[0]
+    q, step = jnp.array([0.1, 0.2]), 1e-6
+    before, after = (affine.encode(q, jnp.array([z]))[0] for z in (2 * np.pi - step, step))
+    np.testing.assert_allclose(before, after, atol=1e-4)
+
+
+def test_a_state_is_decoded_up_to_whole_periods(attached):
+    affine, q, z = attached
+    residual, _ = encoded(affine, q, z)
+    back = np.asarray(jax.vmap(affine.decode)(residual, jnp.asarray(z)))
+    turns = (back - q) / np.array([2 * np.pi, 1.0])
+    np.testing.assert_allclose(turns[:, 0], np.round(turns[:, 0]), atol=1e-5)
+    np.testing.assert_allclose(turns[:, 1], 0, atol=1e-5)
+
+
+def test_parameters_are_single_precision_and_differences_wrap(affine):
+    assert isinstance(affine, ConditionalAffine)
+    assert {leaf.dtype for leaf in jax.tree.leaves(affine)} == {np.dtype("float32")}
+    np.testing.assert_allclose(wrap(jnp.array([5.0, 5.0]), jnp.array([4.0, jnp.inf])), [1.0, 5.0])

@@ -49,7 +49,7 @@ def bounded_law() -> Law:
         return np.column_stack([0.5 * z[:, 0] + 0.1 * rng.normal(size=PAIRS), _wells(z, upper, rng)]), z
 
     coarse = CoarseVariable(lambda q: 2 * q[:1], np.array([-1.8]), np.array([1.8]), (False,))
-    return Law(coarse, draw, upper, lambda z: 0.5 * z, 0.1, np.array([[-1.0, -2.6], [1.0, 2.6]]))
+    return Law(coarse, draw, upper, lambda z: 0.5 * z, 0.1, np.array([[-0.75, -2.7], [0.75, 2.7]]))
 
 
 def periodic_law() -> Law:
@@ -64,7 +64,7 @@ def periodic_law() -> Law:
         return np.column_stack([angle, _wells(z, upper, rng)]), z
 
     coarse = CoarseVariable(lambda q: q[:1], np.array([-np.pi]), np.array([np.pi]), (True,))
-    box = np.array([[-1.6, -2.6], [1.6, 2.6]])
+    box = np.array([[-1.5, -2.7], [1.5, 2.7]])
     attached, period = np.array([[1.0], [0.0]]), np.array([2 * np.pi, np.inf])
     return Law(coarse, draw, upper, lambda z: z, 0.2, box, attached, period, (-3.1, 0.4, 3.0))
 

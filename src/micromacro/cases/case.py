@@ -38,7 +38,7 @@ class GeneratorSettings:
     training_steps: int | None = None
     batch_size: int = 512
     learning_rate: float = 3e-3
-    sampler_steps: int = 18
+    sampler_steps: int = 12
 
 
 @dataclass(frozen=True)

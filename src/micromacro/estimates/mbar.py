@@ -60,7 +60,7 @@ class Bridge:
         own = np.bincount(self.state, weights=self.from_window, minlength=states)
         other = np.bincount(self.state, weights=~self.from_window, minlength=states)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.log_ratio + np.log(np.asarray(own / other))[self.state]
+            return self.log_ratio + np.log(own / other)[self.state]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class MBAR:
 
     def log_denominator_at(self, biases: Float[np.ndarray, "m K"]) -> Float[np.ndarray, "m"]:
         """The denominator at other coarse values, from their biases `(m, K)`."""
-        return logsumexp(self.free_energy - biases, b=self.counts, axis=1)
+        return np.asarray(logsumexp(self.free_energy - biases, b=self.counts, axis=1))
 
     def responsibilities_at(self, biases: Float[np.ndarray, "m K"]) -> Float[np.ndarray, "m K"]:
         """The share of each window in the pooled density at other coarse values; rows sum to one."""

@@ -107,7 +107,7 @@ class ScoreSettings:
     training_steps: int | None = None
     batch_size: int = 512
     learning_rate: float = 3e-3
-    sampler_steps: int = 18
+    sampler_steps: int = 12
 
     def fit(
         self,
@@ -146,8 +146,10 @@ class ScoreSettings:
         """An untrained generator of the same structure, to hold the parameters of a stored one."""
         condition = Condition.of(coarse)
         network = Network(dimension, condition.size, self.width_for(dimension), self.depth, jax.random.key(0))
-        empty = [jnp.zeros(0, jnp.float32)] * 7
-        return ScoreGenerator(ConditionalAffine(*empty, coarse=coarse), condition, network, self.sampler_steps)
+        d, y = coarse.dimension, dimension
+        shapes = (0, d), (d,), (0, y), (0, y, d), (0, y, y), (y, d), (y,)
+        affine = ConditionalAffine(*(jnp.zeros(shape, jnp.float32) for shape in shapes), coarse=coarse)
+        return ScoreGenerator(affine, condition, network, self.sampler_steps)
 
     def steps_for(self, previous: ScoreGenerator | None) -> int:
         """Training steps: all of them for a new generator, a third to go on from a previous one."""
@@ -155,8 +157,8 @@ class ScoreSettings:
         return steps if previous is None else max(250, steps // 3)
 
     def width_for(self, dimension: int) -> int:
-        """The width of the network: 64 up to two dimensions, growing to 192."""
-        return self.width or (64 if dimension <= 3 else 128 if dimension <= 12 else 192)
+        """The width of the network: 64 up to three dimensions, growing to 192."""
+        return self.width or (64 if dimension <= 3 else 96 if dimension <= 12 else 128 if dimension <= 32 else 192)
 
     def _start(self, q, z, weight, coarse, attached, period, previous, key, rng):
         if previous is not None:

@@ -86,7 +86,9 @@ def limit_to(axes: Axes, *values: np.ndarray | None) -> None:
     known = np.concatenate([np.ravel(v)[np.isfinite(np.ravel(v))] for v in values if v is not None])
     if len(known):
         low, high = known.min(), known.max()
-        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+        size = max(abs(low), abs(high))
+        # what differs by rounding alone is drawn as the constant it is
+        margin = 0.08 * (high - low) if high - low > 1e-9 * size else 0.1 * size or 1.0
         axes.set_ylim(low - margin, high + margin)
 
 

@@ -1,0 +1,138 @@
+"""The discrete probability flow: its inverse, its density, and the steps that it must refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from micromacro.generators.diffusion import RESIDUAL, generate, heun_step, invert, noise_levels
+
+LEVELS = noise_levels(18, 20.0, 0.01)
+CENTERS = np.array([[-1.0, 0.5], [1.0, 0.2], [0.3, -1.2]])
+WIDTH = 0.4
+
+
+def mixture_slope(x, noise):
+    """dx/dσ of the exact flow of a mixture of three Gaussians."""
+    variance = WIDTH**2 + noise**2
+    share = jax.nn.softmax(-0.5 * jnp.sum((x - CENTERS) ** 2, axis=1) / variance)
+    return noise * (x - share @ CENTERS) / variance
+
+
+def gaussian_slope(x, noise):
+    """dx/dσ of the exact flow of a Gaussian of standard deviation WIDTH."""
+    return noise * x / (WIDTH**2 + noise**2)
+
+
+def folding_slope(x, noise):
+    """A flow whose discrete steps fold the line over itself and tear holes in it."""
+    return gaussian_slope(x, noise) + 0.8 * jnp.sin(6 * x) * jnp.exp(-((noise - 1) ** 2))
+
+
+@pytest.fixture(scope="module")
+def latents():
+    return 20.0 * jax.random.normal(jax.random.key(0), (300, 2))
+
+
+@pytest.fixture(scope="module")
+def states(latents):
+    return jax.jit(jax.vmap(lambda x: generate(mixture_slope, x, LEVELS)))(latents)
+
+
+@pytest.fixture(scope="module")
+def encoded(states):
+    return jax.jit(jax.vmap(lambda x: invert(mixture_slope, x, LEVELS)))(states)
+
+
+@pytest.mark.parametrize(("steps", "largest", "smallest"), [(18, 20.0, 0.01), (1, 5.0, 0.1), (40, 80.0, 0.002)])
+def test_noise_levels_fall_from_the_largest_to_the_smallest(steps, largest, smallest):
+    levels = noise_levels(steps, largest, smallest)
+    assert levels.shape == (steps + 1,)
+    assert levels.dtype == np.float32
+    np.testing.assert_allclose(levels[[0, -1]], [largest, smallest], rtol=1e-6)
+    assert np.all(np.diff(levels) < 0)
+
+
+def test_a_step_is_of_second_order():
+    """Against the exact flow of a Gaussian: twice the steps, a quarter of the error."""
+    start = jnp.array([2.0])
+    errors = []
+    for steps in (40, 80, 160):
+        levels = noise_levels(steps, 2.0, 0.1)
+        exact = start * np.sqrt((WIDTH**2 + levels[-1] ** 2) / (WIDTH**2 + levels[0] ** 2))
+        errors.append(abs(float((generate(gaussian_slope, start, levels) - exact)[0])))
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    assert np.all(np.abs(orders - 2) < 0.25)
+
+
+def test_the_inverse_leads_back_to_the_latent(latents, encoded):
+    assert np.all(encoded.solved)
+    # each step is solved to RESIDUAL in units of its noise; later steps magnify it by at most the largest noise
+    assert np.abs(encoded.latent - latents).max() < 20 * RESIDUAL
+
+
+def test_the_log_density_is_the_change_of_variables_of_the_whole_sampler(latents, encoded):
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda x: generate(mixture_slope, x, LEVELS))))(latents)
+    variance = LEVELS[0] ** 2 + 1
+    normal = -0.5 * jnp.sum(latents**2, axis=1) / variance - jnp.log(2 * np.pi * variance)
+    expected = normal - jnp.linalg.slogdet(jacobian)[1]
+    assert np.ptp(expected) > 5
+    assert np.abs(encoded.log_prob - expected).max() < 20 * RESIDUAL
+
+
+def test_the_log_density_is_near_that_of_the_data(states, encoded):
+    distance = np.sum((np.asarray(states)[:, None] - CENTERS) ** 2, axis=2)
+    exact = np.log(np.mean(np.exp(-0.5 * distance / WIDTH**2), axis=1) / (2 * np.pi * WIDTH**2))
+    assert np.abs(encoded.log_prob - exact).mean() < 0.1  # of 18 steps
+
+
+def solves(slope, targets, levels):
+    return jax.jit(jax.vmap(lambda x: invert(slope, x, levels)))(jnp.asarray(targets)[:, None])
+
+
+def test_a_state_that_no_step_reaches_is_flagged():
+    """x + h x² + ... has a smallest value; nothing below it can be made."""
+
+    def bending(x, noise):
+        return -(x**2) / 4
+
+    levels = np.array([2.0, 1.0], np.float32)
+    smallest = float(jnp.min(jax.vmap(lambda x: heun_step(bending, x, 2.0, 1.0))(jnp.linspace(-20, 20, 20001)[:, None])))
+    found = solves(bending, [smallest - 0.5, smallest + 1.0], levels)
+    assert found.solved.tolist() == [False, True]
+    assert found.log_prob[0] == -np.inf
+
+
+def test_a_step_that_turns_space_over_is_flagged():
+    """One step at which dx'/dx < 0 has an inverse, and is refused: orientation is kept by every injective flow."""
+
+    def reversing(x, noise):
+        return 3 * x
+
+    found = solves(reversing, [0.3], np.array([2.0, 1.5], np.float32))
+    jacobian = jax.jacfwd(lambda x: heun_step(reversing, x, 2.0, 1.5))(jnp.array([0.3]))[0, 0]
+    assert (jacobian > 0) == bool(found.solved[0])
+    over = solves(lambda x, noise: jnp.where(noise > 1.7, 4 * x, 0.0), [0.3], np.array([2.0, 1.0], np.float32))
+    assert over.latent[0, 0] != 0.3
+    assert not over.solved[0]
+
+
+def test_what_returns_to_its_latent_has_exactly_the_density_that_is_stated():
+    """Where the sampler folds, the mass of the draws that are kept is the integral of the density: the chain is exact.
+
+    A draw counts where the inverse of its state is the latent that drew it; the density counts wherever it is solved.
+    """
+    latents = np.sqrt(401.0) * np.random.default_rng(0).normal(size=40_000)
+    drawn = jax.jit(jax.vmap(lambda x: generate(folding_slope, x, LEVELS)))(jnp.asarray(latents)[:, None])[:, 0]
+    back = solves(folding_slope, drawn, LEVELS)
+    kept = np.asarray(back.solved & (np.abs(back.latent[:, 0] - latents) <= 1e-3 * 20))
+    assert 0.05 < np.mean(~kept) < 0.95  # it does fold
+    edges = np.linspace(-2.5, 2.5, 21)
+    middles = (edges[0] + 5 * (np.arange(80_000) + 0.5) / 80_000).reshape(20, -1)
+    density = np.exp(solves(folding_slope, middles.reshape(-1), LEVELS).log_prob).reshape(20, -1)
+    expected = density.mean(axis=1) * (edges[1] - edges[0])
+    seen = np.histogram(drawn[kept], edges)[0] / len(latents)
+    error = np.sqrt(expected * (1 - expected) / len(latents)) + 1e-4
+    assert np.abs((seen - expected) / error).max() < 4.5
+    # the density of every draw, kept or not, is another one
+    assert np.abs((np.histogram(drawn, edges)[0] / len(latents) - expected) / error).max() > 10

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -63,9 +64,28 @@ def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTab
     }
     weights = found.flat_weight[pick] / np.mean(found.flat_weight[pick])
     grid = found.surface.grid
-    return closure_table(
+    closed = closure_table(
         case.coarse, grid, found.pool.coarse[pick], drift, diffusion, observables, weights, found.pool.cluster[pick]
     )
+    cell = grid.cell(found.pool.coarse[pick])
+    count = np.bincount(cell[cell >= 0], minlength=len(grid.points))
+    independent = count / conditional_inefficiency(case.system.observe, case.coarse, sampled.last)
+    return replace(
+        closed,
+        observables_stderr={
+            name: np.hypot(error, unseen_event(observables[name], independent))
+            for name, error in closed.observables_stderr.items()
+        },
+    )
+
+
+def unseen_event(values: Float[np.ndarray, "n"], independent: Float[np.ndarray, "cells"]) -> Float[np.ndarray, "cells"]:
+    """The error that a yes-or-no observable may have where it was never seen to change: one event in all samples.
+
+    The scatter of samples that agree is zero, which says nothing of an event rarer than one in their number.
+    """
+    binary = np.all((values == 0) | (values == 1))
+    return np.where(binary, 1 / (independent + 1), 0.0)
 
 
 def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: ClosureTable) -> xr.Dataset:
@@ -207,7 +227,9 @@ def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Ch
 def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
     if sampled.log_weight is None or sampled.last.weight is not None:
         return not_applicable("F comes from the generator's weights alone")
-    own = generator_free_energy(sampled.log_weight)
+    before = sampled.last.log_weight_before
+    covered = None if before is None else np.isfinite(before).mean(axis=(0, 2))
+    own = generator_free_energy(sampled.log_weight, covered)
     return checks.free_energy(own, sampled.estimate.alone, sampled.last_states, run.case.couple.tolerance)
 
 

@@ -61,7 +61,7 @@ def test_every_evaluation_is_counted_once(known):
 
 
 def test_a_walker_knows_its_energies(known, line):
-    coarse, engine, windows, tuned = line
+    _, engine, windows, tuned = line
     walkers = fresh(engine).start(windows, tuned.walkers.position)
     x = np.asarray(walkers.position)
     log_density = -np.asarray(jax.vmap(jax.vmap(known.quartic))(walkers.position))
@@ -110,7 +110,7 @@ def powers(x):
 
 @pytest.mark.parametrize("exchange", [False, True])
 def test_every_window_has_its_distribution_with_and_without_exchange(known, line, exchange):
-    coarse, engine, windows, tuned = line
+    _, engine, windows, tuned = line
     _, frames = run_chunks(
         engine,
         windows,
@@ -140,7 +140,7 @@ def test_every_window_has_its_distribution_with_and_without_exchange(known, line
 
 
 def test_swaps_are_between_neighbours_and_as_often_as_metropolis_says(known, line):
-    coarse, engine, windows, tuned = line
+    _, engine, windows, tuned = line
     walkers = tuned.walkers
     z = np.asarray(walkers.coarse)[..., 0]
     position = np.asarray(walkers.position)

@@ -8,8 +8,8 @@ import pytest
 from micromacro.sampling.engine import JaxEngine
 from micromacro.sampling.seeding import (
     Exploration,
-    explore,
     exploration_cost,
+    explore,
     no_windows,
     pull,
     pull_cost,
@@ -96,9 +96,7 @@ def test_the_way_is_the_shortest_one_round(known):
         return 300 * jnp.exp(-0.5 * ((jnp.mod(q[0], 2 * np.pi) - np.pi / 2) / 0.1) ** 2) + 0.5 * q[1] ** 2
 
     engine = JaxEngine(known.system(wall, start), coarse)
-    exploration = Exploration(
-        start[None, :, None, :], start[None, :, None, :1], 0.05, np.eye(2), np.array([0.1])
-    )
+    exploration = Exploration(start[None, :, None, :], start[None, :, None, :1], 0.05, np.eye(2), np.array([0.1]))
     centers = np.array([-3.0, -2.5, -1.5, 2.8])
     windows = Windows(jnp.asarray(centers)[:, None], jnp.array([40.0]), zero_table(coarse, 20))
     position = np.asarray(pull(engine, coarse, windows, start, 8, exploration, jax.random.key(2)))
@@ -108,7 +106,9 @@ def test_the_way_is_the_shortest_one_round(known):
     # unwrapped, whoever started at 3 went up through π, by less than half a turn, and nobody went the other way
     travelled = position[..., 0] - start[start_labels(2, 8), 0]
     assert np.abs(travelled).max() < np.pi
-    direct = np.asarray(coarse.difference(jnp.asarray(centers)[:, None], jnp.asarray(start[start_labels(2, 8), 0])[None]))
+    direct = np.asarray(
+        coarse.difference(jnp.asarray(centers)[:, None], jnp.asarray(start[start_labels(2, 8), 0])[None])
+    )
     np.testing.assert_allclose(travelled, direct, atol=4.5 / np.sqrt(40))
 
 

@@ -42,7 +42,11 @@ def test_the_pooled_biases_are_those_of_each_window(torus):
     pooled = PooledBias(sets, coarse)
     z = jnp.asarray(rng.uniform(-4, 4, (7, 2)))
     expected = [
-        [float(window_energy(coarse, center, one.stiffness, one.flattening, value)) for one in sets for center in one.centers]
+        [
+            float(window_energy(coarse, center, one.stiffness, one.flattening, value))
+            for one in sets
+            for center in one.centers
+        ]
         for value in z
     ]
     assert pooled.count == 5

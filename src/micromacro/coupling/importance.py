@@ -29,7 +29,7 @@ def weighted_draws(
     @eqx.filter_jit
     def batch(generator, windows, keys):
         def one(center, key):
-            draw = generator.sample_and_log_prob(center, key)
+            draw = generator.weighted_sample(center, key)
             state, reachable = to_hidden(engine.system, draw.state.astype(float))
             walker = engine.evaluate(center, windows, state)
             log_weight = walker.log_target - draw.log_prob - log_volume(engine.system, state)

@@ -19,7 +19,7 @@ def find_basins(
     values = np.where(np.isfinite(free_energy), free_energy, np.inf)
     order = np.argsort(values, kind="stable")
     parent = np.full(len(values), -1)
-    for cell in order[values[order] <= ceiling]:
+    for cell in order[values[order] <= ceiling].tolist():
         roots = sorted({_root(parent, n) for n in _neighbours(cell, grid) if parent[n] >= 0}, key=lambda r: values[r])
         parent[cell] = roots[0] if roots else cell
         for other in roots[1:]:

@@ -210,6 +210,8 @@ def _thinned_solution(pool: Pool, bias: Bias, counts: np.ndarray) -> np.ndarray:
 
 def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray, bridge: Bridge | None) -> MBAR:
     size, clusters = len(counts), int(pool.cluster.max()) + 1
+    weights = chain_weights(pool, clusters, size)
+    factor = window_factors(weights)
     per_cluster, per_state, outer = np.zeros((clusters, size)), np.zeros((size, size)), np.zeros((size, size))
     log_denominator = np.empty(len(pool.state))
     for part, coarse, _ in _chunks(pool):
@@ -218,15 +220,15 @@ def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.
         share, log_denominator[part] = (np.asarray(values)[:here] for values in found)
         weighted = pool.weight[part, None] * share
         outer += weighted.T @ share
-        per_cluster += grouping(pool.cluster[part], clusters) @ weighted
+        per_cluster += grouping(pool.cluster[part], clusters) @ (factor[pool.state[part], None] * weighted)
         per_state += grouping(pool.state[part], size) @ weighted
     total = per_state.sum(axis=0)
-    centred = per_cluster - chain_weights(pool, clusters, size) @ state_means(per_state, counts)
+    centred = per_cluster - weights @ (factor[:, None] * state_means(per_state, counts))
     hessian = np.diag(total) - outer
     if bridge is not None:
         centred = centred + _bridge_influence(bridge, free_energy, clusters)
         hessian = hessian + np.diag(_bridge_moments(bridge, free_energy)[1])
-    influence = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ centred.T * finite_cluster_factor(clusters)
+    influence = -np.linalg.pinv(hessian, hermitian=True, rcond=1e-12) @ centred.T
     overlap = outer / np.maximum(total, 1e-300)[:, None]
     return MBAR(free_energy - free_energy[0], counts, log_denominator - free_energy[0], overlap, influence)
 
@@ -240,7 +242,8 @@ def _bridge_influence(bridge: Bridge, free_energy: np.ndarray, clusters: int) ->
         state, value, cluster = bridge.state[kind], share[kind], bridge.cluster[kind]
         count = np.bincount(state, minlength=size)
         mean = np.bincount(state, weights=value, minlength=size) / np.maximum(count, 1)
-        np.add.at(score, (cluster, state), value - mean[state])
+        chains = sparse.csr_array((np.ones(len(state)), (cluster, state)), shape=score.shape)
+        np.add.at(score, (cluster, state), window_factors(chains)[state] * (value - mean[state]))
     return score
 
 
@@ -258,6 +261,11 @@ def chain_weights(pool: Pool, clusters: int, states: int) -> sparse.csr_array:
 def state_means(sums: Float[np.ndarray, "K m"], counts: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K m"]:
     """Averages of each window from its sums; zero where a window has no samples."""
     return sums / np.where(counts > 0, counts, 1.0)[:, None]
+
+
+def window_factors(weights: sparse.csr_array) -> Float[np.ndarray, "K"]:
+    """The small-sample factor of each window, from `chain_weights`: its chains are compared with their own mean."""
+    return np.array([finite_cluster_factor(int(chains)) for chains in np.ravel(weights.count_nonzero(axis=0))])
 
 
 def finite_cluster_factor(clusters: int) -> float:

@@ -13,9 +13,9 @@ from micromacro.estimates.mbar import (
     Bias,
     Pool,
     chain_weights,
-    finite_cluster_factor,
     grouping,
     state_means,
+    window_factors,
 )
 
 FEWEST_SAMPLES = 10
@@ -92,11 +92,14 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeE
         free_energy = np.where(sampled, -np.log(density) + mbar.log_denominator_at(biases), np.nan)
     free_energy = free_energy - np.nanmin(free_energy) if sampled.any() else free_energy
 
+    weights = chain_weights(pool, clusters, states)
+    factor = window_factors(weights)
     indicator = sparse_indicator(cell, inside, pool.weight, cells)
-    per_cluster = sparse.csr_array(grouping(pool.cluster, clusters) @ indicator).toarray()
+    scaled = sparse_indicator(cell, inside, factor[pool.state] * pool.weight, cells)
+    per_cluster = sparse.csr_array(grouping(pool.cluster, clusters) @ scaled).toarray()
     per_state = sparse.csr_array(grouping(pool.state, states) @ indicator).toarray()
-    centred = per_cluster - chain_weights(pool, clusters, states) @ state_means(per_state, mbar.counts)
-    influence = -(centred / np.where(sampled, density, 1.0)).T * finite_cluster_factor(clusters)
+    centred = per_cluster - weights @ (factor[:, None] * state_means(per_state, mbar.counts))
+    influence = -(centred / np.where(sampled, density, 1.0)).T
     influence += mbar.responsibilities_at(biases) @ mbar.influence
     low = sampled & (np.nan_to_num(free_energy, nan=np.inf) < LOW)
     influence -= influence[low].mean(axis=0) if low.any() else 0.0
@@ -132,15 +135,17 @@ def basin_free_energies(
     weight = pool.weight * np.exp(mbar.log_denominator.min() - mbar.log_denominator)
     inside = np.stack([weight * members[name] for name in names], axis=1)
     total = inside.sum(axis=0)
-    per_cluster = grouping(pool.cluster, clusters) @ inside
+    weights = chain_weights(pool, clusters, states)
+    factor = window_factors(weights)
+    per_cluster = grouping(pool.cluster, clusters) @ (factor[pool.state, None] * inside)
     per_state = grouping(pool.state, states) @ inside
-    centred = per_cluster - chain_weights(pool, clusters, states) @ state_means(per_state, mbar.counts)
+    centred = per_cluster - weights @ (factor[:, None] * state_means(per_state, mbar.counts))
     slope = np.zeros((len(names), states))
     for begin in range(0, len(weight), 65_536):
         part = slice(begin, begin + 65_536)
         slope -= inside[part].T @ mbar.responsibilities_at(np.asarray(bias(jnp.asarray(pool.coarse[part]))))
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = (centred * finite_cluster_factor(clusters) + (slope @ mbar.influence).T) / total
+        change = (centred + (slope @ mbar.influence).T) / total
         value = -np.log(total)
     lowest = int(np.argmin(value))
     stderr = np.sqrt(np.sum((change - change[:, [lowest]]) ** 2, axis=0))

@@ -43,6 +43,14 @@ class Encoded(NamedTuple):
     solved: Bool[Array, "..."]
 
 
+class Generated(NamedTuple):
+    """A state `(Y,)`, its log-density, and whether every step that led to it was injective there."""
+
+    state: Float[Array, "... Y"]
+    log_prob: Float[Array, "..."]
+    injective: Bool[Array, "..."]
+
+
 def generate(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Float[Array, "Y"]:
     """The state that the sampler makes of a latent at the largest noise level."""
 
@@ -50,6 +58,30 @@ def generate(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.n
         return heun_step(slope, x, pair[0], pair[1]), None
 
     return jax.lax.scan(step, latent, jnp.stack([levels[:-1], levels[1:]], axis=1))[0]
+
+
+def generate_with_density(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Generated:
+    """The state of a latent and the log-density of the discrete sampler along the way that led there.
+
+    No step is solved back, so the density is known of every draw; it is that of the sampler where its steps are injective.
+    """
+
+    def step(carry: tuple, pair: Array):
+        x, log_determinant, injective = carry
+        value, tangent = jax.linearize(partial(heun_step, slope, now=pair[0], then=pair[1]), x)
+        jacobian = jax.vmap(tangent, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
+        found = solve_with_determinant(jacobian, x)
+        return (value, log_determinant + found.log_determinant, injective & (found.sign > 0)), None
+
+    start = (latent, jnp.zeros((), latent.dtype), jnp.asarray(True))
+    pairs = jnp.stack([levels[:-1], levels[1:]], axis=1)
+    (state, log_determinant, injective), _ = jax.lax.scan(step, start, pairs)
+    return Generated(state, _latent_log_prob(latent, levels) - log_determinant, injective)
+
+
+def _latent_log_prob(latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Float[Array, ""]:
+    variance = np.float32(levels[0] ** 2 + 1)
+    return -0.5 * jnp.sum(latent**2) / variance - 0.5 * latent.size * jnp.log(2 * np.float32(np.pi) * variance)
 
 
 def invert(slope: type_of_slope, state: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Encoded:
@@ -70,9 +102,7 @@ def invert(slope: type_of_slope, state: Float[Array, "Y"], levels: Float[np.ndar
     start = (state, jnp.zeros((), state.dtype), jnp.asarray(True))
     backwards = jnp.stack([levels[:-1], levels[1:]], axis=1)[::-1]
     (latent, log_determinant, solved), _ = jax.lax.scan(step, start, backwards)
-    variance = np.float32(levels[0] ** 2 + 1)
-    normal = -0.5 * jnp.sum(latent**2) / variance - 0.5 * state.size * jnp.log(2 * np.float32(np.pi) * variance)
-    log_prob = normal - log_determinant
+    log_prob = _latent_log_prob(latent, levels) - log_determinant
     solved = solved & jnp.isfinite(log_prob)
     return Encoded(latent, jnp.where(solved, log_prob, -jnp.inf), solved)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.generators.diffusion import generate, invert, noise_levels
+from micromacro.generators.diffusion import generate, generate_with_density, invert, noise_levels
 from micromacro.generators.network import Condition, Network
 from micromacro.generators.representation import ConditionalAffine, fit_affine
 from micromacro.generators.training import TrainingSettings, train
@@ -48,6 +48,14 @@ class ScoreGenerator(eqx.Module):
         returned = jnp.max(jnp.abs(encoded.latent - latent)) <= ROUND_TRIP * LARGEST_NOISE
         return Draw(state, encoded.log_prob + change, encoded.solved & returned)
 
+    def weighted_sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
+        z = z.astype(jnp.float32)
+        made = generate_with_density(self._slope(z), self._latent(key), self._levels())
+        state = self.affine.decode(made.state, z)
+        _, change = self.affine.encode(state, z)
+        return Draw(state, made.log_prob + change, made.injective)
+
     def _slope(self, z: Array) -> Callable:
         features = self.condition(z)
 
@@ -59,10 +67,13 @@ class ScoreGenerator(eqx.Module):
     def _levels(self) -> Float[np.ndarray, "n"]:
         return noise_levels(self.sampler_steps, LARGEST_NOISE, SMALLEST_NOISE)
 
+    def _latent(self, key: Array) -> Float[Array, "Y"]:
+        scale = np.sqrt(self._levels()[0] ** 2 + 1)
+        return jax.random.normal(key, self.affine.period.shape, jnp.float32) * scale
+
     def _draw(self, z: Array, key: Array) -> tuple[Array, Array]:
-        levels = self._levels()
-        latent = jax.random.normal(key, self.affine.period.shape, jnp.float32) * np.sqrt(levels[0] ** 2 + 1)
-        return self.affine.decode(generate(self._slope(z), latent, levels), z), latent
+        latent = self._latent(key)
+        return self.affine.decode(generate(self._slope(z), latent, self._levels()), z), latent
 
     def _encode(self, q: Array, z: Array):
         residual, change = self.affine.encode(q, z)

@@ -47,7 +47,7 @@ class Engine(Protocol):
         """Advance by `frames * interval` steps and save every `interval`-th."""
         ...
 
-    def log_density(self, positions: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n"]:
+    def log_density(self, positions: Float[Array, "n D"]) -> Float[Array, "n"]:
         """Energies of a batch of states."""
         ...
 

@@ -29,5 +29,9 @@ class ConditionalProposal(Protocol):
         ...
 
     def sample_and_log_prob(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with its density."""
+        """One draw with its density, for Metropolis moves: valid where `log_prob` leads back to what drew it."""
+        ...
+
+    def weighted_sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with its density, for importance weights: no way back from the state to what drew it is needed."""
         ...

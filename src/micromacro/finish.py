@@ -145,7 +145,9 @@ def basin_members(
     """Which samples lie in which basin, and the corners of named basins: those of the case, or found at the minima."""
     case, found = run.case, sampled.estimate
     z = found.pool.coarse
-    corners = {name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()}
+    corners = {
+        name: (np.asarray(low, float), np.asarray(high, float)) for name, (low, high) in case.close.basins.items()
+    }
     if corners:
         inside = {name: np.all((z >= low) & (z < high), axis=1) for name, (low, high) in corners.items()}
         return inside, corners

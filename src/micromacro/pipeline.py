@@ -8,25 +8,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from micromacro import plan, records, stages
-from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
-from micromacro.coupling.estimate import Estimate, Segment, conditional_inefficiency, equilibrated, estimate, free_energy_table
+from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.rounds import Round, schedule_for
-from micromacro.errors import PhysicsError
-from micromacro.estimates.correlation import split_rhat
 from micromacro.generators.score import ScoreGenerator
-from micromacro.sampling.euler_maruyama import simulate
-from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import no_windows, start_labels
+from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
 
 REFLATTEN = 1.0
 RETRAIN_BELOW = 0.85
 HIGH = 8.0
 UNBIASED_FRAMES = 100
-DISCARDED_SHARE = 0.25
 GENERATOR_DRAWS = 20
 
 
@@ -110,7 +104,7 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
         batch = windows.count * sizes.walkers
         overhead = plan.round_overhead(cycles, coupled=coupled)
         left = case.couple.rounds + 1 - number
-        reserve = _closure_reserve(case.budget)
+        reserve = closure_reserve(case.budget)
         steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
         if steps < plan.FEWEST_STEPS and left > 1:
             steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
@@ -144,7 +138,8 @@ def _after_pull(run: stages.Run, sizes: plan.WindowPlan) -> int:
     return run.engine.evaluations + plan.pull_cost(windows, sizes.walkers)
 
 
-def _closure_reserve(budget: int | None) -> int:
+def closure_reserve(budget: int | None) -> int:
+    """Force evaluations that are kept for the closure."""
     return 0 if budget is None else min(plan.MOST_CLOSURE_STATES, budget // 50)
 
 
@@ -208,7 +203,7 @@ def sample_unbiased(run: stages.Run) -> Sampled:
     walkers = sizes.walkers * sizes.per_dimension**case.coarse.dimension
     wanted = case.bias.steps * (case.couple.rounds + 1)
     overhead = plan.round_overhead(0, coupled=False)
-    reserve = _closure_reserve(case.budget)
+    reserve = closure_reserve(case.budget)
     steps = plan.Budget(case.budget).steps(wanted, run.engine.evaluations, reserve, walkers, overhead, 1)
     plan.Budget(case.budget).require(
         run.engine.evaluations + reserve + walkers * (overhead + plan.FEWEST_STEPS), "these walkers"
@@ -219,10 +214,11 @@ def sample_unbiased(run: stages.Run) -> Sampled:
     found = estimate(case.coarse, [segment], 0)
     start = start_labels(len(case.system.initial), walkers)
     scale = np.asarray(result.tuning.scale)[0]
-    return Sampled([segment], found, start, _default_blur(run), scale, local=segment)
+    return Sampled([segment], found, start, default_blur(run), scale, local=segment)
 
 
-def _default_blur(run: stages.Run) -> np.ndarray:
+def default_blur(run: stages.Run) -> np.ndarray:
+    """The blur for a generator where no windows set one: two per cent of the range."""
     return 0.02 * run.case.coarse.range
 
 
@@ -259,79 +255,3 @@ def _as_round(segment: Segment, log_weight: np.ndarray) -> Round:
     scale = jnp.broadcast_to(jnp.eye(dimension), (segment.windows.count, dimension, dimension))
     tuning = stages.Tuning(jnp.ones(segment.windows.count), scale)
     return Round(segment.frames, segment.frames.position[-1], tuning, np.ones(segment.windows.count), log_weight, None)
-
-
-def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
-    """A system whose density is unknown: its own dynamics from the starting points, and averages over the long run."""
-    case = run.case
-    walkers, steps = _long_run_size(case)
-    label = start_labels(len(case.system.initial), walkers)
-
-    every = max(1, steps // UNBIASED_FRAMES)
-
-    def compute(advance):
-        begun = case.system.initial[label]
-        found = simulate(
-            case.system.drift, case.system.diffusion, begun, case.system.time_step, steps, run.key(3), save_every=every
-        )
-        run.engine.evaluations += walkers * steps
-        advance(walkers * steps)
-        return _long_run_record(run, np.asarray(found.saved))
-
-    record = run.stage("long_run", walkers * steps, "walker-steps", compute)
-    windows, result = records.read_round(record)
-    count = len(result.frames.position)
-    cut = int(DISCARDED_SHARE * count)
-    relaxation = conditional_inefficiency(case.system.observe, case.coarse, Segment(windows, result.frames, np.array([cut])))
-    segment = Segment(windows, result.frames, np.array([min(cut, int(np.ceil(3 * relaxation)))]))
-    found = estimate(case.coarse, [segment], 0)
-    blur = _default_blur(run)
-    generator = stages.learn_stage(run, 1, [segment], blur, None) if learn else None
-    stationary = _stationary(run, segment)
-    scale = np.eye(case.system.dimension)
-    time = every * case.system.time_step
-    return Sampled(
-        [segment], found, label, blur, scale, generator, local=segment, stationary=stationary, frame_time=time
-    )
-
-
-def _long_run_size(case: Case) -> tuple[int, int]:
-    """Walkers and steps of a long run: a budget is spent on walkers first, for a ξ that drifts leaves its range in time."""
-    least = max((case.bias.walkers or 64) * (case.bias.windows or 16), len(case.system.initial))
-    most, steps = least * (case.couple.rounds + 1), case.bias.steps
-    if case.budget is None:
-        return most, steps
-    plan.Budget(case.budget).require(least * plan.FEWEST_STEPS, "this number of walkers")
-    affordable = case.budget - _closure_reserve(case.budget)
-    walkers = int(np.clip(affordable // steps, least, most))
-    return walkers, int(min(steps, affordable // walkers))
-
-
-def _long_run_record(run: stages.Run, saved: Float[np.ndarray, "frames walkers D"]):
-    broken = ~np.all(np.isfinite(saved), axis=2)
-    if broken.any():
-        frame, walker = (int(i) for i in np.argwhere(broken)[0])
-        raise PhysicsError(
-            "the state of a walker is no longer finite",
-            where=f"walker {walker}, frame {frame} of the long run",
-            remedy="Lower [system] time_step, or check drift and diffusion.",
-        )
-    case = run.case
-    position = run.periods.canonical(saved)[:, None]
-    flat = jnp.asarray(saved.reshape(-1, saved.shape[-1]))
-    coarse = np.asarray(jax.jit(jax.vmap(run.engine.coarse_of))(flat)).reshape(*position.shape[:3], -1)
-    frames = Frames(position, coarse, np.zeros(position.shape[:3]), np.ones(1))
-    dimension = case.system.dimension
-    tuning = stages.Tuning(jnp.ones(1), jnp.eye(dimension)[None])
-    result = Round(frames, position[-1], tuning, None, None, None)
-    return records.round_record(no_windows(case.coarse, 1), result)
-
-
-def _stationary(run: stages.Run, segment: Segment) -> bool:
-    """Whether the first and second half of every walker visit the same coarse values."""
-    values = segment.frames.coarse[segment.first[0] :, 0]
-    unit = 2 * np.pi * (values - run.case.coarse.lower) / run.case.coarse.range
-    columns = []
-    for axis, periodic in enumerate(run.case.coarse.periodic):
-        columns += [np.cos(unit[..., axis]), np.sin(unit[..., axis])] if periodic else [values[..., axis]]
-    return all(split_rhat(column) <= checks.LARGEST_RHAT for column in columns)

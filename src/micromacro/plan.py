@@ -89,7 +89,7 @@ def round_overhead(cycles: int, *, coupled: bool) -> int:
 
 
 def least_cost(case: Case, plan: WindowPlan) -> int:
-    """Force evaluations of the shortest run that could give an answer: every stage, one short round, a small closure."""
+    """Force evaluations of the shortest run that could give an answer: every stage, one short round."""
     windows = plan.per_dimension**case.coarse.dimension
     batch = windows * plan.walkers
     starts = len(case.system.initial)

@@ -34,13 +34,13 @@ def exploration_record(exploration: Exploration) -> xr.Dataset:
 
 def read_exploration(record: xr.Dataset) -> Exploration:
     """The exploration of a dataset."""
-    names = ("position", "coarse")
-    arrays = [record[name].to_numpy() for name in names]
-    return Exploration(*arrays, float(record["step_size"]), record["scale"].to_numpy(), record["spread"].to_numpy())
+    array = {name: record[name].to_numpy() for name in ("position", "coarse", "scale", "spread")}
+    step_size = float(record["step_size"])
+    return Exploration(array["position"], array["coarse"], step_size, array["scale"], array["spread"])
 
 
 def round_record(windows: Windows, result: Round) -> xr.Dataset:
-    """The dataset of a round: its windows, its frames, where its walkers ended and what the generator's draws weighed."""
+    """The dataset of a round: its windows, its frames, where its walkers ended, what the generator's draws weighed."""
     grid = tuple(f"bias_grid{axis + 1}" for axis in range(len(windows.flattening.periodic)))
     frames = result.frames
     record = xr.Dataset(
@@ -76,8 +76,10 @@ def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
     """The windows and the round of a dataset."""
     array = {name: record[name].to_numpy() for name in record.data_vars}
     periodic = tuple(bool(flag) for flag in np.atleast_1d(record.attrs["periodic"]))
-    table_parts = (array["flattening"], array["flattening_origin"], array["flattening_spacing"])
-    table = Table(*(jnp.asarray(part) for part in table_parts), periodic)
+    coefficients, origin, spacing = (
+        jnp.asarray(array[name]) for name in ("flattening", "flattening_origin", "flattening_spacing")
+    )
+    table = Table(coefficients, origin, spacing, periodic)
     windows = Windows(jnp.asarray(array["centers"]), jnp.asarray(array["stiffness"]), table)
     frames = Frames(array["position"], array["coarse"], array["log_density"], array["acceptance"])
     tuning = Tuning(jnp.asarray(array["step_size"]), jnp.asarray(array["scale"]))

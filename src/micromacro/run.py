@@ -23,6 +23,7 @@ from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.generators.score import ScoreGenerator
+from micromacro.long_run import sample_long_run
 from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.sampling.engine import JaxEngine
@@ -41,7 +42,7 @@ def run(
     *,
     method: str = "coupled",
     resume: bool = False,
-    progress: Progress = Progress(quiet=True),
+    progress: Progress | None = None,
 ) -> "Result":
     """Compute a case and write its results.
 
@@ -52,14 +53,16 @@ def run(
     - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, or the `generator` alone.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
 
-    **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the simulation
-    fails. What was finished before stays in `out`.
+    - `progress`: how to show it; not at all where left out.
 
-    >>> import micromacro as mm
+    **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the
+    simulation fails. What was finished before stays in `out`.
+
+    >>> import numpy as np, micromacro as mm
     >>> def potential(q):
     ...     return (q[0] ** 2 - 1) ** 2 + 2 * q[1] ** 2
-    >>> system = mm.OverdampedSystem(potential, dimension=2, initial=[[-1.0, 0.0], [1.0, 0.0]])
-    >>> coarse = mm.CoarseVariable(lambda q: q[:1], lower=[-1.5], upper=[1.5], periodic=(False,))
+    >>> system = mm.OverdampedSystem(potential, dimension=2, initial=np.array([[-1.0, 0.0], [1.0, 0.0]]))
+    >>> coarse = mm.CoarseVariable(lambda q: q[:1], np.array([-1.5]), np.array([1.5]), (False,))
     >>> bias = mm.BiasSettings(windows=8, walkers=16, steps=200)
     >>> case = mm.Case("wells", "Two wells", system, coarse, bias=bias, couple=mm.CoupleSettings(rounds=1))
     >>> result = mm.run(case, method="umbrella")
@@ -73,7 +76,7 @@ def run(
         return Result.load(folder, case)
     _prepare(folder, case, method, resume)
     began = time.monotonic()
-    under_way = stages.Run(case, Store(folder), progress, JaxEngine(case.system, case.coarse))
+    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), JaxEngine(case.system, case.coarse))
     sampled = _sample(under_way, method)
     closed, record = finish.close_stage(under_way, sampled)
     checks = finish.run_checks(under_way, sampled, closed)
@@ -107,7 +110,7 @@ def run(
 
 def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
     if not under_way.case.system.has_density:
-        return pipeline.sample_long_run(under_way, learn=method == "coupled")
+        return sample_long_run(under_way, learn=method == "coupled")
     if method == "unbiased":
         return pipeline.sample_unbiased(under_way)
     if method == "generator":
@@ -172,8 +175,8 @@ def _last_generator(store: Store) -> str | None:
 class Lift:
     """Micro states conditioned on coarse values.
 
-    `q` `(rows, Y)`; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where draws
-    are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
+    `q` `(rows, Y)`; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where
+    draws are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
     """
 
     q: Float[np.ndarray, "rows Y"]
@@ -185,7 +188,7 @@ class Lift:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The results of a run: `path` holds the files, `case` is what was computed, `summary` is that of `summary.json`."""
+    """The results of a run: `path` holds the files, `case` what was computed, `summary` is that of `summary.json`."""
 
     path: Path
     case: Case
@@ -325,8 +328,8 @@ class Result:
 
     def write_report(self) -> Path:
         """`report.html`: one self-contained page."""
-        from micromacro.reporting import report_data
         from micromacro.report.page import render
+        from micromacro.reporting import report_data
 
         file = self.path / "report.html"
         file.write_text(render(report_data(self)), encoding="utf-8")

@@ -34,10 +34,22 @@ class Law:
     period: np.ndarray | None = None
     values: tuple[float, ...] = (-1.2, -0.3, 0.9)
 
+    def log_density(self, q, z):
+        """The exact log-density at states `(n, 2)`, given one z."""
+        offset = (q[:, 0] - self.center(z)) / self.width
+        return log_wells(q[:, 1], z, self.upper(z)) - 0.5 * offset**2 - 0.5 * np.log(2 * np.pi * self.width**2)
+
 
 def _wells(z, upper, rng):
     sign = np.where(rng.random(len(z)) < upper(z[:, 0]), 1, -1)
     return sign + 0.3 * np.sin(z[:, 0]) + 0.25 * rng.normal(size=len(z))
+
+
+def log_wells(y, z, upper):
+    """The log-density of the second coordinate."""
+    center, width = 0.3 * np.sin(z), 0.25
+    one, other = (np.exp(-0.5 * ((y - sign - center) / width) ** 2) for sign in (1, -1))
+    return np.log(upper * one + (1 - upper) * other) - 0.5 * np.log(2 * np.pi * width**2)
 
 
 def bounded_law() -> Law:
@@ -100,6 +112,12 @@ def draw_with_density(generator, z, keys):
 
 
 @eqx.filter_jit
+def draw_weighted(generator, z, keys):
+    """The same, with the density along the way that led to each."""
+    return jax.vmap(generator.weighted_sample, in_axes=(None, 0))(z, keys)
+
+
+@eqx.filter_jit
 def evaluate(generator, q, z):
     """Log-densities of many states given one z, and whether the sampler can make them."""
     return jax.vmap(generator.log_prob, in_axes=(0, None))(q, z)
@@ -113,9 +131,10 @@ class Fitted:
     law: Law
     generator: Any
     fit: Callable
-    draw: Callable = staticmethod(draw)
-    draw_with_density: Callable = staticmethod(draw_with_density)
-    evaluate: Callable = staticmethod(evaluate)
+    draw: Callable
+    draw_with_density: Callable
+    draw_weighted: Callable
+    evaluate: Callable
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +151,9 @@ def fitted_once():
                 return kind.settings.fit(q, z, weight, law.coarse, key, attached=law.attached, period=law.period)
 
             pairs = law.draw(np.random.default_rng(1))
-            known[kind_name, law_name] = Fitted(kind, law, fit(jax.random.key(1), *pairs), fit)
+            known[kind_name, law_name] = Fitted(
+                kind, law, fit(jax.random.key(1), *pairs), fit, draw, draw_with_density, draw_weighted, evaluate
+            )
         return known[kind_name, law_name]
 
     return fitted

@@ -88,18 +88,36 @@ def test_a_generator_with_a_density_is_a_proposal(dense):
     assert isinstance(dense.generator, ConditionalProposal)
 
 
-def test_the_density_integrates_to_one(densities):
+def test_the_density_integrates_to_the_share_of_draws_that_it_knows(dense_draws, densities):
+    """One, but for what the sampler cannot invert: there draws are not valid, and states have no density."""
     found, area = densities
-    for log_prob, solved, _ in found:
-        assert solved.mean() > 0.999
-        assert abs(np.log(np.exp(log_prob).sum() * area)) < 5e-3
+    for draws, (log_prob, _, _) in zip(dense_draws, found, strict=True):
+        valid, integral = float(draws.valid.mean()), np.exp(log_prob).sum() * area
+        # the edges of what has a density are cut by the cells of quadrature
+        assert abs(integral - valid) < STANDARD_ERRORS * np.sqrt(valid * (1 - valid) / DRAWS) + 5e-3
+        assert valid > 0.85
+
+
+def test_weights_of_draws_are_those_of_the_density_along_their_way(dense):
+    """Importance sampling of the exact law: weights average to one whether or not the sampler can be inverted."""
+    keys = jax.random.split(jax.random.key(6), DRAWS)
+    for value in dense.law.values:
+        z = jnp.array([value])
+        draws = dense.draw_weighted(dense.generator, z, keys)
+        assert draws.valid.mean() > 0.99
+        states = np.asarray(draws.state, float)
+        weight = np.where(draws.valid, np.exp(dense.law.log_density(states, value) - draws.log_prob), 0.0)
+        assert abs(weight.mean() - 1) < STANDARD_ERRORS * weight.std() / np.sqrt(DRAWS)
+        assert weight.std() < 2
+        log_prob, solved = dense.evaluate(dense.generator, jnp.asarray(states), z)
+        np.testing.assert_allclose(log_prob[solved], draws.log_prob[solved], atol=0.02)
 
 
 def test_draws_follow_their_density(dense, dense_draws, densities):
     found, area = densities
     for value, draws, (log_prob, _, points) in zip(dense.law.values, dense_draws, found, strict=True):
-        assert draws.valid.mean() > 0.99
-        share, states, center = np.exp(log_prob) * area, np.asarray(draws.state, float), dense.law.center(value)
+        states, center = np.asarray(draws.state, float)[np.asarray(draws.valid)], dense.law.center(value)
+        share = np.exp(log_prob) * area
         for function in (
             lambda q: q[:, 0],
             lambda q: q[:, 1] > 0,
@@ -109,7 +127,7 @@ def test_draws_follow_their_density(dense, dense_draws, densities):
             lambda q: q[:, 0] * q[:, 1],
         ):
             seen, expected = function(states), share @ function(points) / share.sum()
-            assert abs(seen.mean() - expected) < STANDARD_ERRORS * seen.std() / np.sqrt(DRAWS)
+            assert abs(seen.mean() - expected) < STANDARD_ERRORS * seen.std() / np.sqrt(len(seen)) + 5e-3
 
 
 def test_the_density_of_a_draw_is_the_density_of_its_state(dense, dense_draws):
@@ -126,5 +144,5 @@ def test_the_density_repeats_over_the_period_of_a_coordinate(dense, dense_draws)
     turns = np.zeros(2) if law.period is None else np.where(np.isfinite(law.period), 5 * law.period, 0.0)
     log_prob, solved = dense.evaluate(dense.generator, draws.state.astype(float) + turns, jnp.array([law.values[0]]))
     both = np.asarray(solved & draws.valid)
-    assert both.mean() > 0.99
+    assert both.mean() > 0.85
     np.testing.assert_allclose(log_prob[both], draws.log_prob[both], atol=2e-2)

@@ -100,7 +100,8 @@ def _quadratic_slow_manifold(name: str, title: str) -> Case:
 
 def _multiplicative_closure(name: str, title: str) -> Case:
     close = CloseSettings({"mean_z": component(1), "sine_z": lambda observed: jnp.sin(observed[1])})
-    return build(name, title, multiplicative_closure(), close=close, budget=20_000_000)
+    bias = BiasSettings(steps=20_000, walkers=16)
+    return build(name, title, multiplicative_closure(), bias=bias, close=close, budget=30_000_000)
 
 
 def _curved_level_sets(name: str, title: str) -> Case:

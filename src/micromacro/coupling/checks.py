@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from micromacro.coordinates.coarse import CoarseVariable
@@ -130,7 +130,7 @@ def draw_raw(
     generator: ConditionalProposal,
     coarse: CoarseVariable,
     centers: Float[np.ndarray, "K d"],
-    key: Key,
+    key: Key[Array, ""],
     most_windows: int = 24,
     draws: int = COMPARED,
 ) -> RawDraws:

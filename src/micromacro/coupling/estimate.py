@@ -118,7 +118,7 @@ def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) 
 def free_energy_table(surface: FreeEnergySurface, smoothing: float = 0.0) -> Table:
     """F as a smooth function of z; unknown cells take the value of the nearest known one."""
     grid = surface.grid
-    values = fill_nearest(surface.free_energy.reshape(grid.shape))
+    values = fill_nearest(surface.free_energy.reshape(grid.shape), grid.periodic)
     if smoothing > 0:
         for axis, periodic in enumerate(grid.periodic):
             values = gaussian_filter1d(values, smoothing, axis=axis, mode="wrap" if periodic else "nearest")

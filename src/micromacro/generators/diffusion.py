@@ -63,7 +63,7 @@ def generate(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.n
 def generate_with_density(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Generated:
     """The state of a latent and the log-density of the discrete sampler along the way that led there.
 
-    No step is solved back, so the density is known of every draw; it is that of the sampler where its steps are injective.
+    No step is solved back, so the density is known of every draw; it is that of the sampler where steps are injective.
     """
 
     def step(carry: tuple, pair: Array):

@@ -52,7 +52,7 @@ def plan_windows(case: Case, spread: Float[np.ndarray, "d"]) -> WindowPlan:
 def cycles_for(case: Case) -> int:
     """Generator moves per walker and round: fewer where each is dear."""
     dimension = case.system.dimension
-    return case.couple.cycles or (40 if dimension <= 5 else 20 if dimension <= 30 else 10)
+    return case.couple.cycles or (40 if dimension <= 5 else 30 if dimension <= 30 else 10)
 
 
 @dataclass(frozen=True)

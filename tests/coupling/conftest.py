@@ -97,6 +97,9 @@ class Lying(eqx.Module):
         state = self.true.sample(z, key)
         return Draw(state, *self.said.log_prob(state, z))
 
+    def weighted_sample(self, z, key):
+        return self.sample_and_log_prob(z, key)
+
 
 @dataclass(frozen=True)
 class Problem:

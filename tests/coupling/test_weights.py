@@ -89,11 +89,7 @@ def test_weights_sum_to_the_effective_number_of_draws(barrier, proposals):
 
 
 def test_weights_of_a_lying_density_are_biased(barrier, proposals):
-    class Said(proposals.lying):
-        def weighted_sample(self, z, key):
-            return self.sample_and_log_prob(z, key)
-
-    wrong = Said(proposals.wells(0.8), proposals.wells(0.5))
+    wrong = proposals.lying(proposals.wells(0.8), proposals.wells(0.5))
     segment, _ = weighted_draws(barrier.engine, wrong, barrier.windows, 20, 250, jax.random.key(0))
     share = segment.weight / segment.weight.sum(axis=(0, 2), keepdims=True)
     upper = np.sum(share * (segment.frames.position[..., 1] > 0), axis=(0, 2))

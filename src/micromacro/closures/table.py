@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.ndimage import maximum_filter1d
 
 from micromacro.closures.conditional import REQUIREMENTS, LocalRequirements, conditional_averages
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.surface import Grid
+
+AROUND = 2
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,38 @@ def closure_table(
         axis=1,
     )
     found = conditional_averages(coarse, grid, coarse_values, values, weights, clusters, requirements)
+    stderr = np.hypot(found.stderr, smoothing_bias(grid, found.mean, found.half_width))
     tensors = slice(d, d + d * d)
     return ClosureTable(
         z=grid.points,
         drift=found.mean[:, :d],
-        drift_stderr=found.stderr[:, :d],
+        drift_stderr=stderr[:, :d],
         diffusion=found.mean[:, tensors].reshape(-1, d, d),
-        diffusion_stderr=found.stderr[:, tensors].reshape(-1, d, d),
+        diffusion_stderr=stderr[:, tensors].reshape(-1, d, d),
         observables=dict(zip(names, found.mean[:, d + d * d :].T, strict=True)),
-        observables_stderr=dict(zip(names, found.stderr[:, d + d * d :].T, strict=True)),
+        observables_stderr=dict(zip(names, stderr[:, d + d * d :].T, strict=True)),
     )
+
+
+def smoothing_bias(
+    grid: Grid, mean: Float[np.ndarray, "n m"], half_width: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "n m"]:
+    r"""What a kernel of `half_width` cells does to averages that curve: $h^2 g''/10$ summed over the axes, `(n, m)`.
+
+    From the second differences of the averages themselves, the largest within `AROUND` cells: where a curve turns, its
+    own second difference is zero by chance.
+    """
+    total = np.zeros_like(mean)
+    shaped = mean.reshape(*grid.shape, -1)
+    for axis, periodic in enumerate(grid.periodic):
+        second = np.abs(np.roll(shaped, 1, axis) + np.roll(shaped, -1, axis) - 2 * shaped)
+        if not periodic:
+            index = np.clip(np.arange(grid.shape[axis]), 1, grid.shape[axis] - 2)
+            second = np.take(second, index, axis=axis)
+        mode = "wrap" if periodic else "nearest"
+        second = maximum_filter1d(np.nan_to_num(second), 2 * AROUND + 1, axis=axis, mode=mode)
+        total += second.reshape(mean.shape)
+    return total * np.nan_to_num(half_width[:, None]) ** 2 / 10
 
 
 def _columns(table: ClosureTable) -> dict[str, Float[np.ndarray, "n"]]:

@@ -52,7 +52,7 @@ class Round:
 def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 160_000) -> Schedule:
     """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch."""
     cycles = max(1, min(cycles, steps))
-    per_cycle = max(1, min(5, most_frames // (batch * cycles)))
+    per_cycle = max(1, min(5, steps // cycles, most_frames // (batch * cycles)))
     return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))
 
 

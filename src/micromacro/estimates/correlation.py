@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm, rankdata
 
+NEARLY = 0.7
+
 
 def statistical_inefficiency(series: Float[np.ndarray, "frames chains"]) -> float:
     r"""How many frames count as one independent sample, $g = 1 + 2\sum_t (1 - t/T) C(t) \ge 1$.
@@ -29,7 +31,7 @@ def statistical_inefficiency(series: Float[np.ndarray, "frames chains"]) -> floa
 
 
 def equilibration_time(mean_series: Float[np.ndarray, "frames features"], candidates: int = 20) -> int:
-    """The number of leading frames to drop: that which leaves most effective samples in every feature.
+    """The number of leading frames to drop: the first that leaves nearly most effective samples, in every feature.
 
     **Arguments:**
 
@@ -42,7 +44,9 @@ def equilibration_time(mean_series: Float[np.ndarray, "frames features"], candid
     latest = 0
     for column in mean_series.T:
         effective = [(frames - t) / statistical_inefficiency(column[t:, None]) for t in starts]
-        latest = max(latest, int(starts[int(np.argmax(effective))]))
+        # the estimates scatter: of nearly equal ones the first, lest half of a stationary series be thrown away
+        enough = np.asarray(effective) >= NEARLY * np.max(effective)
+        latest = max(latest, int(starts[int(np.argmax(enough))]))
     return latest
 
 

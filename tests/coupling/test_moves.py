@@ -58,7 +58,7 @@ def test_moves_of_a_generator_with_holes_keep_the_window(barrier, proposals):
 @pytest.mark.parametrize("lie", ["proportions", "width", "nothing of where it stands"])
 def test_a_ratio_that_is_wrong_is_caught(barrier, proposals, lie):
     true = proposals.wells(0.8)
-    said = proposals.wells(0.5) if lie == "proportions" else proposals.wells(0.8, (0.3, 0.5))
+    said = proposals.wells(0.5) if lie == "proportions" else proposals.wells(0.8, (0.5, 0.35))
     wrong = {
         "proportions": proposals.lying(true, said),
         "width": proposals.lying(true, said),

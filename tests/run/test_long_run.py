@@ -44,9 +44,8 @@ def test_a_bias_is_refused(half_moon):
 def test_a_stationary_system_has_a_free_energy(tmp_path):
     case = replace(
         load_case("multiplicative-closure"),
-        bias=BiasSettings(steps=4000, walkers=32),
-        generator=GeneratorSettings(width=32, training_steps=250),
-        budget=4_000_000,
+        bias=BiasSettings(steps=16_000, walkers=16),
+        budget=13_000_000,
     )
     result = run(case, tmp_path / "out", method="unbiased")
     assert result.summary["generator"] is None
@@ -55,4 +54,5 @@ def test_a_stationary_system_has_a_free_energy(tmp_path):
     low = result.free_energy.free_energy < 6
     difference = difference - difference[low].mean()
     assert result.summary["stationary"] is True
-    assert np.sqrt(np.mean(difference[low] ** 2)) < 0.15
+    # the answer is exact to the order of ε = 0.01; the cells share walkers, so the bound is a wide one
+    assert np.mean((difference[low] / np.hypot(result.free_energy.stderr[low], 0.02)) ** 2) < 3.0

@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/micromacro report runs/demo
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow

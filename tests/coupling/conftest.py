@@ -51,7 +51,7 @@ class Partial(Wells):
 
     def log_prob(self, q, z):
         log_prob, _ = super().log_prob(q, z)
-        return jnp.where(q[1] > -1, log_prob, -jnp.inf), q[1] > -1
+        return log_prob, q[1] > -1  # the flag counts, not the number
 
 
 class Crescent(eqx.Module):

@@ -53,6 +53,9 @@ def test_moves_of_a_generator_with_holes_keep_the_window(barrier, proposals):
     hole = frames[..., 1] <= -1
     assert 0.1 < hole.mean() < 0.9
     assert np.all(hole == hole[:1])
+    walkers = barrier.engine.start(barrier.windows, jnp.asarray(frames[-1]))
+    _, info = GeneratorMoves(barrier.engine)(proposals.partial(), barrier.windows, walkers, jax.random.key(0))
+    assert np.array_equal(info.log_weight_before == np.inf, hole[-1])
 
 
 @pytest.mark.parametrize("lie", ["proportions", "width", "nothing of where it stands"])

@@ -149,6 +149,7 @@ def test_what_is_allowed_grows_with_the_errors_of_the_two_routes(joined):
         pytest.param({"upper": 0.4, "width": (BLUR, 0.1)}, True, True, id="the law itself"),
         pytest.param({"upper": 0.4, "width": (BLUR, 0.1), "shift": 0.6}, False, False, id="shifted in ξ"),
         pytest.param({"upper": 0.95, "width": (BLUR, 0.1)}, True, False, id="wrong wells"),
+        pytest.param({"upper": 0.4, "width": (BLUR, 0.5)}, True, False, id="five times too wide within wells"),
     ],
 )
 def test_draws_of_the_generator_alone(good, proposals, settings, restriction, conditionals):

@@ -49,13 +49,15 @@ class ConditionalAffine(eqx.Module):
     def encode(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, "Y"], Float[Array, ""]]:
         """The residual `(Y,)` of a state and the log-determinant of the encoding."""
         location, factor = self.location(z)
-        residual = solve_with_determinant(factor, wrap(q - location, self.period)).solution
+        # the difference is taken in the precision of q: a narrow window far from zero would drown in rounding
+        delta = wrap(q - location, self.period).astype(factor.dtype)
+        residual = solve_with_determinant(factor, delta).solution
         return residual, -jnp.sum(jnp.log(jnp.diagonal(factor)))
 
     def decode(self, residual: Float[Array, "Y"], z: Float[Array, "d"]) -> Float[Array, "Y"]:
         """The state of a residual."""
         location, factor = self.location(z)
-        return location + factor @ residual
+        return location.astype(float) + (factor @ residual).astype(float)
 
 
 def wrap(delta: Array, period: Array) -> Array:

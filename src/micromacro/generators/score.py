@@ -37,7 +37,7 @@ class ScoreGenerator(eqx.Module):
 
     def log_prob(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
         """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
-        encoded, change = self._encode(q.astype(jnp.float32), z.astype(jnp.float32))
+        encoded, change = self._encode(q, z.astype(jnp.float32))
         return encoded.log_prob + change, encoded.solved
 
     def sample_and_log_prob(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
@@ -147,7 +147,7 @@ class ScoreSettings:
         fit_key, train_key = jax.random.split(key)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(fit_key), np.uint32))
         affine, condition, network = self._start(q, z, weight, coarse, attached, period, previous, fit_key, rng)
-        residual = jax.jit(jax.vmap(lambda a, b: affine.encode(a, b)[0]))(_single(q), _single(z))
+        residual = jax.jit(jax.vmap(lambda a, b: affine.encode(a, b)[0]))(jnp.asarray(q), _single(z))
         training = TrainingSettings(self.steps_for(previous), self.batch_size, self.learning_rate)
         pairs = np.asarray(residual), np.asarray(z, np.float32)
         trained, _ = train((condition, network), denoising_loss, pairs, weight, training, train_key, on_chunk)

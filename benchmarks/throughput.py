@@ -5,6 +5,9 @@ Maruyama's scheme, from walkers in equilibrium, and must leave them there. In ea
 whatever else the machine does falls on all of them; the figures are the median and the best of the repeats.
 """
 
+# the peers come with the extra `bench`, which the checks of types do without
+# pyright: reportMissingImports=false
+
 import argparse
 import statistics
 import time

@@ -101,8 +101,7 @@ def run(
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
     }
-    if not sampled.stationary:
-        summary["note"] = "ξ was still drifting at the end of the run: it has conditionals but no free energy"
+    summary["notes"] = _notes(case, sampled, method)
     finish.write_summary(folder / SUMMARY, summary)
     del record
     return Result(folder, case, summary)
@@ -117,6 +116,20 @@ def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
         return pipeline.sample_generator(under_way)
     invertible = under_way.case.system.hidden is not None
     return pipeline.sample_windows(under_way, coupled=method == "coupled" and invertible)
+
+
+def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:
+    """What a reader of the results must know besides the checks."""
+    notes = []
+    if not case.system.has_density:
+        notes.append("uncorrected: the system has no log_density, so averages are those of its own long run")
+    if not sampled.stationary:
+        notes.append("ξ was still drifting at the end of the run: it has conditionals but no free energy")
+    if case.system.has_density and case.system.hidden is None and method == "coupled":
+        notes.append(
+            "not coupled: [system] observe has no inverse hidden, so no draw of a generator could be simulated"
+        )
+    return notes
 
 
 def _check_request(case: Case, method: str) -> None:

@@ -253,3 +253,8 @@ def test_physics_of_a_builtin_case_is_fixed():
         "command line: system must be a section or a key of the case; got the unknown key 'system'. "
         "Known here: seed, bias, generator, couple, budget."
     )
+
+
+def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(case_file):
+    case_file.write_text(case_file.read_text().replace("lower", "lowr", 1))
+    assert "Did you mean 'lower'?" in message(case_file)

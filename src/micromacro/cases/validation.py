@@ -54,7 +54,9 @@ def validate(model: type[Model], raw: dict[str, Any], place: Place) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise _translated(error.errors()[0], model, place) from None
+        # a misspelt key is also a missing one; its spelling is the mistake
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise _translated(problems[0], model, place) from None
 
 
 def suggestion(given: str, known: Iterable[str]) -> str | None:

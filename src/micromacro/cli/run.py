@@ -111,5 +111,7 @@ def _print_verdict(summary: dict[str, Any], out: Path) -> None:
         names = [name for name, row in summary["consistency"].items() if row["passed"] is passed]
         if names:
             print(f"checks {verdict(passed)}: {', '.join(names)}")
+    for note in summary.get("notes", []):
+        print(note)
     print(f"{summary['force_evaluations']:,} force evaluations in {summary['wall_seconds']:.1f} s")
     print(f"results: {out}")

@@ -44,7 +44,13 @@ def render(data: ReportData) -> str:
         sections = [section for section in _sections(data) if section.pictures or any(t.rows for t in section.tables)]
     state, sentence = verdict(data)
     template = environment.get_template("page.html")
-    heading = {"title": data.title, "state": state, "verdict": sentence, "facts": facts(data)}
+    heading = {
+        "title": data.title,
+        "state": state,
+        "verdict": sentence,
+        "facts": facts(data),
+        "notes": data.summary.get("notes", []),
+    }
     return template.render(**heading, sections=sections, provenance=provenance(data))
 
 

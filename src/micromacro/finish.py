@@ -189,6 +189,7 @@ def run_checks(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> dict[
     if sampled.generator is not None and windowed:
         centers = np.asarray(sampled.last.windows.centers)
         raw = checks.draw_raw(sampled.generator, case.coarse, centers, run.key(400))
+        raw = replace(raw, observed=run.periods.canonical(raw.observed))
         rows["restriction"] = checks.restriction(raw, case.coarse, centers, sampled.blur)
         rows["conditionals"] = _conditionals(run, sampled, raw)
         rows["free_energy"] = _free_energy_check(run, sampled)

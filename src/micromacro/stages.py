@@ -105,7 +105,7 @@ def bias_stage(
             rescale=True,
             on_chunk=lambda _: advance(windows.count * walkers * schedule.frames * schedule.interval),
         )
-        return records.round_record(windows, result)
+        return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
     total = windows.count * walkers * schedule.steps
     return records.read_round(run.stage("bias", total, "walker-steps", compute))
@@ -129,7 +129,7 @@ def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: S
             exchange=False,
             on_chunk=lambda _: advance(walkers * schedule.frames * schedule.interval),
         )
-        return records.round_record(windows, result)
+        return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
     return records.read_round(run.stage("unbiased", walkers * schedule.steps, "walker-steps", compute))
 
@@ -205,7 +205,7 @@ def round_stage(
             )
         else:
             result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_chunk)
-        return records.round_record(windows, result)
+        return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
     return records.read_round(run.stage(f"round_{number}", batch * schedule.steps, "walker-steps", compute))
 

@@ -164,6 +164,9 @@ def test_a_periodic_coarse_variable(ring):
     bath, stderr = ring.closure.observables["bath"], ring.closure.observables_stderr["bath"]
     assert np.mean(((bath - np.cos(angle)) / stderr) ** 2) < 3.0
     assert ring.summary["rounds"][0]["acceptance"] > 0.5
+    # walkers that reached a window round either side of the circle stand in the same place
+    assert ring.summary["consistency"]["mixing"]["passed"] is True
+    assert ring.summary["consistency"]["conditionals"]["passed"] is True
     lift = ring.lift(np.array([[-3.1]]), 200)
     assert np.all(lift.q[:, 0] < np.pi)
 

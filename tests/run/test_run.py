@@ -11,7 +11,7 @@ import pytest
 from micromacro.errors import BudgetError, InputError, StoreError
 from micromacro.run import Result, run
 from micromacro.store import Store
-from tests.run.conftest import small_hidden_barrier
+from tests.run.conftest import ring_case, small_hidden_barrier
 
 CHECKS = {
     "restriction",
@@ -191,3 +191,8 @@ def test_unknown_requests_are_refused():
     other = replace(small_hidden_barrier(), generator=replace(small_hidden_barrier().generator, kind="gan"))
     with pytest.raises(InputError, match=r"generator\.kind"):
         run(other)
+
+
+def test_walkers_agree_on_a_circle_without_a_generator(tmp_path):
+    result = run(ring_case(), tmp_path / "out", method="umbrella")
+    assert result.summary["consistency"]["mixing"]["passed"] is True

@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coupling.checks import spanning_links
 from micromacro.coupling.estimate import Estimate
 from micromacro.sampling.windows import Windows
 
@@ -13,11 +14,7 @@ WEAK_OVERLAP = 0.06
 
 def missing_windows(coarse: CoarseVariable, windows: Windows, overlap: Float[np.ndarray, "K K"]) -> np.ndarray:
     """Centres `(m, d)` halfway between windows whose overlap, on the maximum spanning tree, is below `WEAK_OVERLAP`."""
-    from scipy.sparse.csgraph import minimum_spanning_tree
-
-    mean = (overlap + overlap.T) / 2
-    tree = minimum_spanning_tree(-np.log(np.maximum(mean, 1e-300)) + 1.0).tocoo()
-    weak = [(i, j) for i, j in zip(tree.row, tree.col, strict=True) if mean[i, j] < WEAK_OVERLAP]
+    weak = [(first, second) for value, first, second in spanning_links(overlap) if value < WEAK_OVERLAP]
     centers = np.asarray(windows.centers)
     halves = [np.asarray(coarse.wrap(centers[j] + coarse.difference(centers[i], centers[j]) / 2)) for i, j in weak]
     return np.array(halves).reshape(-1, coarse.dimension)

@@ -87,10 +87,14 @@ def overlap(mbar: MBAR, states: slice) -> Check:
 
 def weakest_link(matrix: Float[np.ndarray, "K K"]) -> tuple[float, int, int]:
     """The smallest overlap on the maximum spanning tree, and the two windows it joins."""
+    return min(spanning_links(matrix))
+
+
+def spanning_links(matrix: Float[np.ndarray, "K K"]) -> list[tuple[float, int, int]]:
+    """The links of the maximum spanning tree: the overlap and the two windows of each."""
     mean = (matrix + matrix.T) / 2
     tree = minimum_spanning_tree(-np.log(np.maximum(mean, 1e-300)) + 1.0).tocoo()
-    worst = int(np.argmax(tree.data))
-    return float(mean[tree.row[worst], tree.col[worst]]), int(tree.row[worst]), int(tree.col[worst])
+    return [(float(mean[i, j]), int(i), int(j)) for i, j in zip(tree.row, tree.col, strict=True)]
 
 
 def window_sample_sizes(observe: Callable, segment: Segment) -> Float[np.ndarray, "windows"]:

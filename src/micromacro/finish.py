@@ -22,6 +22,7 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling import checks
 from micromacro.coupling.checks import Check, not_applicable
 from micromacro.coupling.estimate import conditional_inefficiency, free_energy_table
+from micromacro.coupling.judging import Quality, judge_draws, judge_weights
 from micromacro.coupling.weights import generator_free_energy
 from micromacro.errors import MicromacroError
 from micromacro.estimates.basins import find_basins
@@ -179,17 +180,41 @@ def number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def run_checks(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> dict[str, Check]:
+def raw_draws(run: stages.Run, sampled: Sampled) -> checks.RawDraws | None:
+    """Draws of the generator alone at some windows; none without a generator or without windows."""
+    windowed = bool(np.any(np.asarray(sampled.last.windows.stiffness) > 0))
+    if sampled.generator is None or not windowed:
+        return None
+    centers = np.asarray(sampled.last.windows.centers)
+    raw = checks.draw_raw(sampled.generator, run.case.coarse, centers, run.key(400))
+    return replace(raw, observed=np.asarray(run.space.wrap(raw.observed)))
+
+
+def generator_quality(run: stages.Run, sampled: Sampled, raw: checks.RawDraws | None) -> Quality | None:
+    """How good the generator is by itself, where the run had one in windows."""
+    if raw is None:
+        return None
+    jump = None if not sampled.rounds else sampled.rounds[-1]["acceptance"]
+    own = None if sampled.log_weight is None else generator_free_energy(sampled.log_weight)
+    figures = judge_weights(None if jump is None else np.array([jump]), own)
+    if sampled.last.weight is None:
+        rng = np.random.default_rng([run.case.seed, 2])
+        centers = np.asarray(sampled.last.windows.centers)
+        observe = run.case.system.observe
+        figures |= judge_draws(raw, observe, sampled.last, centers, run.space.period, rng)
+    return Quality(**figures)
+
+
+def run_checks(
+    run: stages.Run, sampled: Sampled, closed: ClosureTable, raw: checks.RawDraws | None
+) -> dict[str, Check]:
     """Every consistency check by its name."""
     case, observe = run.case, run.case.system.observe
     rows: dict[str, Check] = {}
     no_draws = not_applicable("this method has no generator")
     rows["restriction"] = rows["free_energy"] = rows["conditionals"] = no_draws
-    windowed = bool(np.any(np.asarray(sampled.last.windows.stiffness) > 0))
-    if sampled.generator is not None and windowed:
+    if raw is not None:
         centers = np.asarray(sampled.last.windows.centers)
-        raw = checks.draw_raw(sampled.generator, case.coarse, centers, run.key(400))
-        raw = replace(raw, observed=run.periods.canonical(raw.observed))
         rows["restriction"] = checks.restriction(raw, case.coarse, centers, sampled.blur)
         rows["conditionals"] = _conditionals(run, sampled, raw)
         rows["free_energy"] = _free_energy_check(run, sampled)
@@ -228,7 +253,9 @@ def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Ch
 
 
 def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
-    if sampled.log_weight is None or sampled.last.weight is not None:
+    if sampled.log_weight is None:
+        return not_applicable("the generator has no density: it seeds, and its draws have no weights")
+    if sampled.last.weight is not None:
         return not_applicable("F comes from the generator's weights alone")
     before = sampled.last.log_weight_before
     covered = None if before is None else np.isfinite(before).mean(axis=(0, 2))

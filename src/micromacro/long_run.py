@@ -173,7 +173,7 @@ def mixed(coarse: CoarseVariable, values: Float[np.ndarray, "frames walkers d"])
 
 
 def _record(run: stages.Run, saved: Float[np.ndarray, "frames walkers D"]) -> xr.Dataset:
-    position = run.periods.canonical(saved)[:, None]
+    position = np.asarray(run.space.wrap(saved))[:, None]
     coarse = _coarse_values(run, saved)[:, None]
     frames = Frames(position, coarse, np.zeros(position.shape[:3]), np.ones(1))
     dimension = run.case.system.dimension

@@ -13,7 +13,7 @@ from micromacro.coupling.adding import missing_windows, nearby_states, with_wind
 from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.rounds import Round, schedule_for
-from micromacro.generators.score import ScoreGenerator
+from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
 
@@ -45,7 +45,7 @@ class Sampled:
     start: Int[np.ndarray, "walkers"]
     blur: Float[np.ndarray, "d"]
     scale: Float[np.ndarray, "D D"]
-    generator: ScoreGenerator | None = None
+    generator: Generator | DensityGenerator | None = None
     log_weight: Float[np.ndarray, "draws windows"] | None = None
     rounds: tuple[dict, ...] = ()
     local: Segment | None = None
@@ -94,7 +94,7 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     start = start_labels(len(case.system.initial), sizes.walkers)
     segments: list[Segment] = []
     history: list[dict] = []
-    generator: ScoreGenerator | None = None
+    generator: Generator | DensityGenerator | None = None
     flattened_by: np.ndarray | None = None
     for number in range(1, case.couple.rounds + 1):
         windows, flattened_by = _reflatten(windows, current, flattened_by)
@@ -110,13 +110,12 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
             steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
         if steps < plan.FEWEST_STEPS:
             break
-        if coupled and (generator is None or np.mean(history[-1]["acceptance"]) < RETRAIN_BELOW):
+        if coupled and _needs_training(history):
             generator = stages.learn_stage(run, number, segments[-1:] or [local], windows.width, generator)
         schedule = schedule_for(steps, cycles, batch)
-        windows, result = stages.round_stage(run, number, generator, windows, positions, tuning, schedule)
-        exchanged = case.bias.exchange and not coupled
-        segment = equilibrated(case.system.observe, windows, result.frames, exchanged=exchanged)
-        segments.append(replace(segment, log_weight=result.log_weight, log_weight_before=result.log_weight_before))
+        labels = start if not segments or segments[-1].start is None else segments[-1].start
+        windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)
+        segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled))
         previous, current = current, estimate(coarse, segments, padding)
         change = surface_change(previous, current)
         history.append(_round_row(number, result, change, windows))
@@ -127,6 +126,19 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     weights = None if result.log_weight is None else np.moveaxis(result.log_weight, 1, 2).reshape(-1, windows.count)
     scale = np.asarray(result.tuning.scale)[windows.count // 2]
     return Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
+
+
+def _needs_training(history: list[dict]) -> bool:
+    """Before the first round, after one whose moves were refused often, and always where there are no moves."""
+    if not history or history[-1]["acceptance"] is None:
+        return True
+    return history[-1]["acceptance"] < RETRAIN_BELOW
+
+
+def _segment(run: stages.Run, windows: Windows, result: Round, *, exchanged: bool) -> Segment:
+    segment = equilibrated(run.case.system.observe, windows, result.frames, exchanged=exchanged)
+    moves = {"log_weight": result.log_weight, "log_weight_before": result.log_weight_before}
+    return replace(segment, start=result.start, **moves)
 
 
 def _batch(windows: Windows, sizes: plan.WindowPlan) -> tuple[int, int]:

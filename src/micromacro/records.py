@@ -1,13 +1,14 @@
 """Stages as datasets with named dimensions and units, and back."""
 
-import jax
+import json
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling.rounds import Round
-from micromacro.generators.score import ScoreGenerator, ScoreSettings
+from micromacro.generators.saving import arrays_of, describe, restore
 from micromacro.sampling.engine import Tuning
 from micromacro.sampling.production import Frames
 from micromacro.sampling.seeding import Exploration
@@ -69,6 +70,8 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
         record["log_weight"] = (("cycle", "window", "walker"), result.log_weight)
     if result.log_weight_before is not None:
         record["log_weight_before"] = (("cycle", "window", "walker"), result.log_weight_before)
+    if result.start is not None:
+        record["start"] = (("window", "walker"), result.start, {"long_name": "starting point whose well seeded a walker"})
     return record
 
 
@@ -83,25 +86,19 @@ def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
     windows = Windows(jnp.asarray(array["centers"]), jnp.asarray(array["stiffness"]), table)
     frames = Frames(array["position"], array["coarse"], array["log_density"], array["acceptance"])
     tuning = Tuning(jnp.asarray(array["step_size"]), jnp.asarray(array["scale"]))
-    generator = (array.get(name) for name in ("jump", "log_weight", "log_weight_before"))
+    generator = (array.get(name) for name in ("jump", "log_weight", "log_weight_before", "start"))
     return windows, Round(frames, array["last"], tuning, *generator)
 
 
-def generator_record(generator: ScoreGenerator, settings: ScoreSettings) -> xr.Dataset:
-    """The dataset of a trained generator: one variable for each array of its parameters."""
-    leaves, _ = jax.tree.flatten(generator)
+def generator_record(generator: Any) -> xr.Dataset:
+    """The dataset of a trained generator: a variable for each array of its parameters, and what describes it."""
     variables = {
-        f"parameter_{number:03d}": ([f"dimension_{number}_{axis}" for axis in range(np.ndim(leaf))], np.asarray(leaf))
-        for number, leaf in enumerate(leaves)
+        name: ([f"{name}.{axis}" for axis in range(array.ndim)], array) for name, array in arrays_of(generator).items()
     }
-    attributes = {"kind": "score", "dimension": int(generator.affine.period.size)}
-    attributes |= {name: value for name, value in vars(settings).items() if value is not None}
-    return xr.Dataset(variables, attrs=attributes)
+    return xr.Dataset(variables, attrs={"description": json.dumps(describe(generator))})
 
 
-def read_generator(record: xr.Dataset, settings: ScoreSettings, coarse: CoarseVariable) -> ScoreGenerator:
-    """The generator of a dataset; `settings` are those it was trained with."""
-    skeleton = settings.skeleton(int(record.attrs["dimension"]), coarse)
-    _, structure = jax.tree.flatten(skeleton)
-    leaves = [jnp.asarray(record[name].to_numpy()) for name in sorted(map(str, record.data_vars))]
-    return jax.tree.unflatten(structure, leaves)
+def read_generator(record: xr.Dataset) -> Any:
+    """The generator of a dataset."""
+    arrays = {str(name): record[name].to_numpy() for name in record.data_vars}
+    return restore(json.loads(record.attrs["description"]), arrays)

@@ -6,7 +6,7 @@ import numpy as np
 
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics, draw_starts, simulate, time_step
-from micromacro.coordinates.periodicity import find_state_periods
+from micromacro.coordinates.periodicity import find_state_space
 from micromacro.errors import MicromacroError
 from micromacro.report.data import ReportData
 
@@ -38,7 +38,7 @@ def report_data(result: "Result") -> ReportData:
         closure=result.closure,
         **_exact(result, z),
         conditional_samples=_samples(result),
-        observed_periods=find_state_periods(case.system, case.coarse).period,
+        observed_periods=find_state_space(case.system, case.coarse).period,
         reduced=_reduced(result),
         rounds=result.summary["rounds"],
         basins={name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()},

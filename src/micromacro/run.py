@@ -18,11 +18,12 @@ from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.table import ClosureTable
+from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
-from micromacro.generators.score import ScoreGenerator
+from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
 from micromacro.progress import Progress
 from micromacro.records import read_generator
@@ -31,7 +32,6 @@ from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
 METHODS = ("coupled", "umbrella", "unbiased", "generator")
-GENERATORS = ("score",)
 SUMMARY = "summary.json"
 SETTINGS = "run.json"
 
@@ -79,7 +79,9 @@ def run(
     under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), JaxEngine(case.system, case.coarse))
     sampled = _sample(under_way, method)
     closed, record = finish.close_stage(under_way, sampled)
-    checks = finish.run_checks(under_way, sampled, closed)
+    raw = finish.raw_draws(under_way, sampled)
+    checks = finish.run_checks(under_way, sampled, closed, raw)
+    quality = finish.generator_quality(under_way, sampled, raw)
     finish.write_free_energy(folder / "free_energy.csv", sampled.estimate.surface, known=sampled.stationary)
     closed.to_csv(folder / "closure.csv")
     stored = sum(cost["wall_seconds"] for cost in under_way.costs.values())
@@ -98,6 +100,7 @@ def run(
         "basins": finish.basins(under_way, sampled),
         "consistency": {name: check.as_dict() for name, check in checks.items()},
         "rounds": list(sampled.rounds),
+        "generator_quality": quality and quality.as_dict(),
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
     }
@@ -136,8 +139,10 @@ def _check_request(case: Case, method: str) -> None:
     if method not in METHODS:
         raise InputError("method", f"be one of {', '.join(METHODS)}", repr(method))
     kind = case.generator.kind
-    if method in ("coupled", "generator") and kind not in GENERATORS:
-        raise InputError("generator.kind", f"be one of {', '.join(GENERATORS)} in this version", repr(kind))
+    family = stages.family_of(case)
+    if method == "generator" and not family.has_density:
+        remedy = "Use score or flow, or the coupled method, where it seeds the windows."
+        raise InputError("generator.kind", "have a density for method generator", repr(kind), remedy=remedy)
     density = case.system.has_density
     if not density and method in ("umbrella", "generator"):
         raise InputError(
@@ -234,12 +239,12 @@ class Result:
         return finish.read_closure(self.record)
 
     @cached_property
-    def generator(self) -> ScoreGenerator | None:
+    def generator(self) -> Generator | DensityGenerator | None:
         """The generator trained last, if the run had one."""
         name = self.summary["last_generator"]
         if name is None:
             return None
-        return read_generator(Store(self.path).read(name), stages.score_settings(self.case), self.case.coarse)
+        return read_generator(Store(self.path).read(name))
 
     def lift(
         self, z: Float[np.ndarray, "m d"], n: int, *, exact: bool = True, width: float | None = None, seed: int = 0
@@ -290,8 +295,8 @@ class Result:
         else:
             lifted = lift_exact(self._engine, *shared, key, rng)
         q = np.asarray(jax.vmap(system.observe)(jnp.asarray(lifted.position)))
-        periods = stages.find_state_periods(system, self.case.coarse)
-        return periods.canonical(q), lifted.coarse, lifted.effective_sample_size
+        space = find_state_space(system, self.case.coarse)
+        return np.asarray(space.wrap(q)), lifted.coarse, lifted.effective_sample_size
 
     def _local_dynamics(self, value: np.ndarray) -> LocalDynamics:
         closure, coarse = self.closure, self.case.coarse

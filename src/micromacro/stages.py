@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,15 @@ from jaxtyping import Array, Key
 
 from micromacro import plan, records
 from micromacro.cases.case import Case
-from micromacro.coordinates.periodicity import StatePeriods, find_state_periods
+from micromacro.coordinates.periodicity import find_state_space
+from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.pairs import blurred_pairs, padding_cells
 from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round, schedule_for
-from micromacro.generators.score import ScoreGenerator, ScoreSettings
+from micromacro.coupling.seeding import seeded_round
+from micromacro.generators.family import Family
+from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.kinds import family
 from micromacro.progress import Progress
 from micromacro.sampling.engine import JaxEngine, Tuning
 from micromacro.sampling.production import Frames
@@ -36,10 +41,10 @@ class Run:
     engine: JaxEngine
     costs: dict[str, dict] = field(default_factory=dict)
 
-    @property
-    def periods(self) -> StatePeriods:
-        """Periodic coordinates of the observed state."""
-        return find_state_periods(self.case.system, self.case.coarse)
+    @cached_property
+    def space(self) -> Space:
+        """Where the observed state lives."""
+        return find_state_space(self.case.system, self.case.coarse)
 
     def key(self, number: int) -> Key[Array, ""]:
         """The random key of a stage: the same whatever was resumed."""
@@ -140,17 +145,17 @@ def shared_tuning(exploration: Exploration, windows: int) -> Tuning:
     return Tuning(jnp.full(windows, exploration.step_size), scale)
 
 
-def score_settings(case: Case) -> ScoreSettings:
-    """The settings of the score-based generator of a case."""
-    given = {name: value for name, value in vars(case.generator).items() if name != "kind"}
-    return ScoreSettings(**given)
+def family_of(case: Case) -> Family:
+    """The settings of the generator of a case. **Raises:** `InputError` for a setting that its kind does not have."""
+    given = {name: value for name, value in vars(case.generator).items() if name != "kind" and value is not None}
+    return family(case.generator.kind, given)
 
 
 def learn_stage(
-    run: Run, number: int, segments: list[Segment], width: np.ndarray, previous: ScoreGenerator | None
-) -> ScoreGenerator:
+    run: Run, number: int, segments: list[Segment], width: np.ndarray, previous: Generator | DensityGenerator | None
+) -> Generator | DensityGenerator:
     """Train the generator on the frames of `segments`, or go on with a previous one."""
-    case, settings, periods = run.case, score_settings(run.case), run.periods
+    case, settings = run.case, family_of(run.case)
 
     def compute(advance: Callable) -> xr.Dataset:
         q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)
@@ -160,17 +165,16 @@ def learn_stage(
             pairs.q,
             pairs.z,
             pairs.weight,
-            case.coarse,
             run.key(100 + number),
-            attached=periods.attached,
-            period=periods.period,
+            state=run.space,
+            condition=case.coarse.space,
             previous=previous,
             on_chunk=advance,
         )
-        return records.generator_record(generator, settings)
+        return records.generator_record(generator)
 
-    record = run.stage(f"learn_{number}", settings.steps_for(previous), "training steps", compute)
-    return records.read_generator(record, settings, case.coarse)
+    steps = settings.steps_for(run.space.dimension, warm=previous is not None)
+    return records.read_generator(run.stage(f"learn_{number}", steps, "training steps", compute))
 
 
 def observed_frames(run: Run, segment: Segment) -> tuple[np.ndarray, np.ndarray]:
@@ -184,13 +188,17 @@ def observed_frames(run: Run, segment: Segment) -> tuple[np.ndarray, np.ndarray]
 def round_stage(
     run: Run,
     number: int,
-    generator: ScoreGenerator | None,
+    generator: Generator | DensityGenerator | None,
     windows: Windows,
     positions: np.ndarray,
+    labels: np.ndarray,
     tuning: Tuning,
     schedule: Schedule,
 ) -> tuple[Windows, Round]:
-    """One round in flattened windows: coupled to a generator where there is one, by local moves alone otherwise."""
+    """One round in flattened windows: by local moves alone where there is no generator, else coupled to it or seeded.
+
+    `labels` `(walkers,)` or `(windows, walkers)`: the starting points that walkers came from.
+    """
     batch = windows.count * positions.shape[1]
 
     def compute(advance: Callable) -> xr.Dataset:
@@ -203,8 +211,10 @@ def round_stage(
             result = local_round(
                 run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_chunk=on_chunk
             )
-        else:
+        elif isinstance(generator, DensityGenerator):
             result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_chunk)
+        else:
+            result = seeded_round(run.engine, generator, windows, start, labels, tuning, schedule, key, on_chunk)
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
     return records.read_round(run.stage(f"round_{number}", batch * schedule.steps, "walker-steps", compute))
@@ -227,4 +237,4 @@ def plan_schedule(run: Run, steps: int, batch: int) -> Schedule:
 
 def canonical_frames(run: Run, frames: Frames) -> Frames:
     """Frames with periodic coordinates brought into the range of their coarse variable."""
-    return replace(frames, position=run.periods.canonical(frames.position))
+    return replace(frames, position=np.asarray(run.space.wrap(frames.position)))

@@ -149,7 +149,7 @@ def trained(barrier):
     coarse = CoarseVariable(barrier.coarse.function, np.array([-1.8]), np.array([1.8]), (False,))
     pairs = blurred_pairs(np.stack([x, y], axis=1), x[:, None], coarse, np.array([0.25]), rng)
     settings = ScoreSettings(width=32, training_steps=1000, batch_size=256)
-    return settings.fit(pairs.q, pairs.z, pairs.weight, coarse, jax.random.key(0))
+    return settings.fit(pairs.q, pairs.z, pairs.weight, jax.random.key(0), condition=coarse.space)
 
 
 def test_moves_of_a_trained_generator_keep_the_window(barrier, trained):

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from micromacro import records
-from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.space import Space
+from micromacro.generators.family import Family
 from micromacro.generators.score import ScoreSettings
 
 PAIRS = 20_000
@@ -20,83 +20,104 @@ PAIRS = 20_000
 class Law:
     """A joint law of (q, z), q of two coordinates: the second has two wells whose proportions depend on z.
 
-    `draw`: rng to pairs `(n, 2)`, `(n, 1)`; `upper` the share of the second well, `center` and `width` of the first
-    coordinate, at a coarse value; `box` `(2, 2)`: low and high ends of all that matters, relative to z in the first.
+    Functions of z take `(..., d)`. `draw`: rng to pairs `(n, 2)`, `(n, d)`; `upper` the share of the second well,
+    `center` and `width` of the first coordinate; `wells`: how far from zero the second coordinate's wells are, and
+    their width; `box` `(2, 2)`: low and high ends of all that matters, relative to z in the first.
     """
 
-    coarse: CoarseVariable
+    condition: Space
     draw: Callable
     upper: Callable
     center: Callable
     width: float
+    wells: tuple[float, float]
     box: np.ndarray
-    attached: np.ndarray | None = None
-    period: np.ndarray | None = None
-    values: tuple[float, ...] = (-1.2, -0.3, 0.9)
+    state: Space = field(default_factory=lambda: Space.unbounded(2))
+    values: tuple[tuple[float, ...], ...] = ((-1.2,), (-0.3,), (0.9,))
 
     def log_density(self, q, z):
         """The exact log-density at states `(n, 2)`, given one z."""
         offset = (q[:, 0] - self.center(z)) / self.width
-        return log_wells(q[:, 1], z, self.upper(z)) - 0.5 * offset**2 - 0.5 * np.log(2 * np.pi * self.width**2)
+        shift = 0.0 if not self.state.periodic[1] else 2 * np.pi * np.arange(-1, 2)
+        y = q[:, 1, None] + shift
+        return _log_wells(y, z, self.upper(z), *self.wells) - 0.5 * offset**2 - 0.5 * np.log(2 * np.pi * self.width**2)
 
 
-def _wells(z, upper, rng):
-    sign = np.where(rng.random(len(z)) < upper(z[:, 0]), 1, -1)
-    return sign + 0.3 * np.sin(z[:, 0]) + 0.25 * rng.normal(size=len(z))
+def drift(z):
+    """Where the middle between the wells is."""
+    return 0.3 * np.sin(z[..., 0])
 
 
-def log_wells(y, z, upper):
-    """The log-density of the second coordinate."""
-    center, width = 0.3 * np.sin(z), 0.25
-    one, other = (np.exp(-0.5 * ((y - sign - center) / width) ** 2) for sign in (1, -1))
-    return np.log(upper * one + (1 - upper) * other) - 0.5 * np.log(2 * np.pi * width**2)
+def _draw_wells(z, upper, apart, width, rng):
+    sign = np.where(rng.random(len(z)) < upper(z), 1, -1)
+    return apart * sign + drift(z) + width * rng.normal(size=len(z))
+
+
+def _log_wells(y, z, upper, apart, width):
+    one, other = (np.exp(-0.5 * ((y - sign * apart - drift(z)) / width) ** 2) for sign in (1, -1))
+    return np.log((upper * one + (1 - upper) * other).sum(axis=-1)) - 0.5 * np.log(2 * np.pi * width**2)
 
 
 def bounded_law() -> Law:
+    """Everything on the line; the condition bounded."""
+
     def upper(z):
-        return 0.5 + 0.2 * z
+        return 0.5 + 0.2 * z[..., 0]
 
     def draw(rng):
         z = rng.uniform(-1.8, 1.8, (PAIRS, 1))
-        return np.column_stack([0.5 * z[:, 0] + 0.1 * rng.normal(size=PAIRS), _wells(z, upper, rng)]), z
+        return np.column_stack([0.5 * z[:, 0] + 0.1 * rng.normal(size=PAIRS), _draw_wells(z, upper, 1, 0.25, rng)]), z
 
-    coarse = CoarseVariable(lambda q: 2 * q[:1], np.array([-1.8]), np.array([1.8]), (False,))
-    return Law(coarse, draw, upper, lambda z: 0.5 * z, 0.1, np.array([[-0.75, -2.7], [0.75, 2.7]]))
+    box = np.array([[-0.75, -2.7], [0.75, 2.7]])
+    return Law(Space((-1.8,), (1.8,), (False,)), draw, upper, lambda z: 0.5 * z[..., 0], 0.1, (1, 0.25), box)
 
 
 def periodic_law() -> Law:
     """The first coordinate is an angle, and the coarse variable itself; it runs over many periods in the data."""
 
     def upper(z):
-        return 0.5 + 0.3 * np.cos(z)
+        return 0.5 + 0.3 * np.cos(z[..., 0])
 
     def draw(rng):
         z = rng.uniform(-np.pi, np.pi, (PAIRS, 1))
         angle = z[:, 0] + 0.2 * rng.normal(size=PAIRS) + 2 * np.pi * rng.integers(-3, 4, PAIRS)
-        return np.column_stack([angle, _wells(z, upper, rng)]), z
+        return np.column_stack([angle, _draw_wells(z, upper, 1, 0.25, rng)]), z
 
-    coarse = CoarseVariable(lambda q: q[:1], np.array([-np.pi]), np.array([np.pi]), (True,))
-    box = np.array([[-1.5, -2.7], [1.5, 2.7]])
-    attached, period = np.array([[1.0], [0.0]]), np.array([2 * np.pi, np.inf])
-    return Law(coarse, draw, upper, lambda z: z, 0.2, box, attached, period, (-3.1, 0.4, 3.0))
-
-
-LAWS = {"bounded": bounded_law, "periodic": periodic_law}
+    condition = Space((-np.pi,), (np.pi,), (True,))
+    state = Space((-np.pi, -np.inf), (np.pi, np.inf), (True, False))
+    box, values = np.array([[-1.5, -2.7], [1.5, 2.7]]), ((-3.1,), (0.4,), (3.0,))
+    return Law(condition, draw, upper, lambda z: z[..., 0], 0.2, (1, 0.25), box, state, values)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of generator: small settings for it, whether it has a density, how it is written and read."""
+def mixed_law() -> Law:
+    """A coordinate between bounds and one all round its circle; two conditions, one of them periodic."""
 
-    settings: Any
-    has_density: bool
-    write: Callable = field(default=records.generator_record)
-    read: Callable = field(default=records.read_generator)
+    def upper(z):
+        return 0.5 + 0.3 * np.cos(z[..., 1])
+
+    def center(z):
+        return 0.5 + 0.15 * z[..., 0]
+
+    def draw(rng):
+        z = rng.uniform([-1, 0], [1, 2 * np.pi], (PAIRS, 2))
+        y = _draw_wells(z, upper, 1.6, 0.5, rng)
+        return np.column_stack([center(z) + 0.07 * rng.normal(size=PAIRS), y]), z
+
+    condition = Space((-1.0, 0.0), (1.0, 2 * np.pi), (False, True))
+    state = Space((0.0, -np.pi), (1.0, np.pi), (False, True))
+    box = np.array([[-0.34, -np.pi], [0.34, np.pi]])
+    values = (-0.8, 6.2), (0.1, 1.5), (0.9, 3.1)
+    return Law(condition, draw, upper, center, 0.07, (1.6, 0.5), box, state, values)
 
 
-# a new kind of generator inherits every test of test_laws.py by entering here
-KINDS = {"score": Kind(ScoreSettings(width=32, training_steps=1000, batch_size=256), has_density=True)}
-WITH_DENSITY = [name for name, kind in KINDS.items() if kind.has_density]
+LAWS = {"bounded": bounded_law, "periodic": periodic_law, "mixed": mixed_law}
+
+
+# a new kind of generator inherits every test of test_laws.py by entering here, with small settings
+KINDS: dict[str, Family] = {
+    "score": ScoreSettings(width=32, training_steps=1000, batch_size=256),
+}
+WITH_DENSITY = [name for name, settings in KINDS.items() if settings.has_density]
 
 
 @eqx.filter_jit
@@ -127,7 +148,7 @@ def evaluate(generator, q, z):
 class Fitted:
     """A kind of generator fitted to a law, `fit` to do so again, and its methods in batches."""
 
-    kind: Kind
+    settings: Family
     law: Law
     generator: Any
     fit: Callable
@@ -144,15 +165,15 @@ def fitted_once():
 
     def fitted(kind_name, law_name):
         if (kind_name, law_name) not in known:
-            kind, law = KINDS[kind_name], LAWS[law_name]()
+            settings, law = KINDS[kind_name], LAWS[law_name]()
 
-            def fit(key, q, z):
-                weight = np.ones(len(q))
-                return kind.settings.fit(q, z, weight, law.coarse, key, attached=law.attached, period=law.period)
+            def fit(key, q, z, weight=None):
+                weight = np.ones(len(q)) if weight is None else weight
+                return settings.fit(q, z, weight, key, state=law.state, condition=law.condition)
 
             pairs = law.draw(np.random.default_rng(1))
             known[kind_name, law_name] = Fitted(
-                kind, law, fit(jax.random.key(1), *pairs), fit, draw, draw_with_density, draw_weighted, evaluate
+                settings, law, fit(jax.random.key(1), *pairs), fit, draw, draw_with_density, draw_weighted, evaluate
             )
         return known[kind_name, law_name]
 

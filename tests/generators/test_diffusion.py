@@ -5,16 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from micromacro.generators.base import Base
 from micromacro.generators.diffusion import (
     RESIDUAL,
+    Chain,
     generate,
     generate_with_density,
     heun_step,
     invert,
-    noise_levels,
+    propose,
 )
+from micromacro.generators.representation import Layout
+from micromacro.generators.schedules import EdmSchedule
 
-LEVELS = noise_levels(18, 20.0, 0.01)
+LEVELS = EdmSchedule().times(18)
 CENTERS = np.array([[-1.0, 0.5], [1.0, 0.2], [0.3, -1.2]])
 WIDTH = 0.4
 
@@ -36,6 +40,14 @@ def folding_slope(x, noise):
     return gaussian_slope(x, noise) + 0.4 * jnp.sin(4 * x) * jnp.exp(-((noise - 1) ** 2))
 
 
+def chain(slope, levels=LEVELS, layout=Layout(2, 0)):
+    """From noise of the first level and unit data."""
+    return Chain(slope, levels, Base(layout, float(np.hypot(levels[0], 1))), 1 + levels[:-1])
+
+
+LINE = Layout(1, 0)
+
+
 @pytest.fixture(scope="module")
 def latents():
     return 20.0 * jax.random.normal(jax.random.key(0), (300, 2))
@@ -43,21 +55,12 @@ def latents():
 
 @pytest.fixture(scope="module")
 def states(latents):
-    return jax.jit(jax.vmap(lambda x: generate(mixture_slope, x, LEVELS)))(latents)
+    return jax.jit(jax.vmap(lambda x: generate(chain(mixture_slope), x)))(latents)
 
 
 @pytest.fixture(scope="module")
 def encoded(states):
-    return jax.jit(jax.vmap(lambda x: invert(mixture_slope, x, LEVELS)))(states)
-
-
-@pytest.mark.parametrize(("steps", "largest", "smallest"), [(18, 20.0, 0.01), (1, 5.0, 0.1), (40, 80.0, 0.002)])
-def test_noise_levels_fall_from_the_largest_to_the_smallest(steps, largest, smallest):
-    levels = noise_levels(steps, largest, smallest)
-    assert levels.shape == (steps + 1,)
-    assert levels.dtype == np.float32
-    np.testing.assert_allclose(levels[[0, -1]], [largest, smallest], rtol=1e-6)
-    assert np.all(np.diff(levels) < 0)
+    return jax.jit(jax.vmap(lambda x: invert(chain(mixture_slope), x)))(states)
 
 
 def test_a_step_is_of_second_order():
@@ -65,9 +68,9 @@ def test_a_step_is_of_second_order():
     start = jnp.array([2.0])
     errors = []
     for steps in (40, 80, 160):
-        levels = noise_levels(steps, 2.0, 0.1)
+        levels = EdmSchedule(2.0, 0.1).times(steps)
         exact = start * np.sqrt((WIDTH**2 + levels[-1] ** 2) / (WIDTH**2 + levels[0] ** 2))
-        errors.append(abs(float((generate(gaussian_slope, start, levels) - exact)[0])))
+        errors.append(abs(float((generate(chain(gaussian_slope, levels, LINE), start) - exact)[0])))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     assert np.all(np.abs(orders - 2) < 0.25)
 
@@ -79,7 +82,7 @@ def test_the_inverse_leads_back_to_the_latent(latents, encoded):
 
 
 def test_the_log_density_is_the_change_of_variables_of_the_whole_sampler(latents, encoded):
-    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda x: generate(mixture_slope, x, LEVELS))))(latents)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda x: generate(chain(mixture_slope), x))))(latents)
     variance = LEVELS[0] ** 2 + 1
     normal = -0.5 * jnp.sum(latents**2, axis=1) / variance - jnp.log(2 * np.pi * variance)
     expected = normal - jnp.linalg.slogdet(jacobian)[1]
@@ -94,7 +97,7 @@ def test_the_log_density_is_near_that_of_the_data(states, encoded):
 
 
 def solves(slope, targets, levels):
-    return jax.jit(jax.vmap(lambda x: invert(slope, x, levels)))(jnp.asarray(targets)[:, None])
+    return jax.jit(jax.vmap(lambda x: invert(chain(slope, levels, LINE), x)))(jnp.asarray(targets)[:, None])
 
 
 def test_a_state_that_no_step_reaches_is_flagged():
@@ -130,8 +133,8 @@ def test_a_step_that_turns_space_over_is_flagged():
 
 
 def test_the_density_along_the_way_is_that_of_the_inverse(latents, states, encoded):
-    made = jax.jit(jax.vmap(lambda x: generate_with_density(mixture_slope, x, LEVELS)))(latents)
-    assert np.all(made.injective)
+    made = jax.jit(jax.vmap(lambda x: generate_with_density(chain(mixture_slope), x)))(latents)
+    assert np.all(made.valid)
     np.testing.assert_allclose(made.state, states, rtol=1e-12)
     solved = np.asarray(encoded.solved)
     assert np.abs(made.log_prob - encoded.log_prob)[solved].max() < 20 * RESIDUAL
@@ -143,7 +146,7 @@ def test_what_returns_to_its_latent_has_exactly_the_density_that_is_stated():
     A draw counts where the inverse of its state is the latent that drew it; the density counts wherever it is solved.
     """
     latents = np.sqrt(401.0) * np.random.default_rng(0).normal(size=40_000)
-    drawn = jax.jit(jax.vmap(lambda x: generate(folding_slope, x, LEVELS)))(jnp.asarray(latents)[:, None])[:, 0]
+    drawn = jax.jit(jax.vmap(lambda x: generate(chain(folding_slope, LEVELS, LINE), x)))(jnp.asarray(latents)[:, None])[:, 0]
     back = solves(folding_slope, drawn, LEVELS)
     kept = np.asarray(back.solved & (np.abs(back.latent[:, 0] - latents) <= 1e-3 * 20))
     assert 0.05 < np.mean(~kept) < 0.95  # some of its steps cannot be undone
@@ -156,3 +159,44 @@ def test_what_returns_to_its_latent_has_exactly_the_density_that_is_stated():
     assert np.abs((seen - expected) / error).max() < 4.5
     # the density of every draw, kept or not, is another one
     assert np.abs((np.histogram(drawn, edges)[0] / len(latents) - expected) / error).max() > 10
+
+
+TURNS = np.linspace(1, 0, 9).astype(np.float32)
+
+
+def turning_slope(x, t):
+    """A flow on the torus, and one real coordinate that it drags along."""
+    real, one, other = x
+    pushes = 0.4 * jnp.sin(other), 0.9 * jnp.sin(one + 0.5) + 0.3 * jnp.cos(other), 0.7 * jnp.cos(2 * other + real) * t
+    return jnp.stack(pushes) - jnp.array([0.2, 5.0, 0.0]) * jnp.array([real, 1.0, 1.0])
+
+
+def test_a_chain_on_circles_has_its_density_and_its_inverse():
+    """Angles come back into [-π, π) however far they were turned, and the density is that of the map of the torus."""
+    flow = Chain(turning_slope, TURNS, Base(Layout(1, 2), 1.0), np.ones(8, np.float32))
+    latents = jax.vmap(flow.base.draw)(jax.random.split(jax.random.key(0), 500)).astype(float)
+    made = jax.jit(jax.vmap(lambda x: generate_with_density(flow, x)))(latents)
+    proposed = jax.jit(jax.vmap(lambda x: propose(flow, x)))(latents)
+    back = jax.jit(jax.vmap(lambda x: invert(flow, x)))(made.state)
+    assert np.all(np.abs(made.state[:, 1:]) <= np.pi)
+    assert np.mean(np.abs(made.state[:, 1] - latents[:, 1]) > np.pi) > 0.2  # many crossed the cut
+    assert np.all(made.valid & proposed.valid & back.solved)
+    np.testing.assert_allclose(proposed.state, made.state, atol=1e-12)
+    np.testing.assert_allclose(back.latent, latents, atol=2e-3)
+    np.testing.assert_allclose(back.log_prob, made.log_prob, atol=2e-3)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda x: generate(flow, x))))(latents)
+    expected = jax.vmap(flow.base.log_prob)(latents) - jnp.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(made.log_prob, expected, atol=1e-9)
+
+
+def test_the_density_on_the_torus_integrates_to_one():
+    def slope(x, t):
+        return jnp.stack([0.9 * jnp.sin(x[0] + 0.5) + 0.5 * jnp.cos(x[1]), 0.7 * jnp.cos(2 * x[1] + x[0])]) * (0.5 + t)
+
+    flow = Chain(slope, TURNS, Base(Layout(0, 2), 1.0), np.ones(8, np.float32))
+    axis = -np.pi + 2 * np.pi * (np.arange(80) + 0.5) / 80
+    grid = jnp.asarray(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2))
+    found = jax.jit(jax.vmap(lambda x: invert(flow, x)))(grid)
+    assert np.all(found.solved)
+    assert np.ptp(found.log_prob) > 1
+    np.testing.assert_allclose(np.exp(found.log_prob).mean() * (2 * np.pi) ** 2, 1.0, atol=1e-3)

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from micromacro.generators.saving import load_generator, save_generator
 from micromacro.sampling.proposal import ConditionalProposal
+from tests.generators.conftest import KINDS, drift
 
 GRID = (91, 101)
 DRAWS = GRID[0] * GRID[1]  # as many as points of quadrature: one compilation serves both
@@ -14,10 +16,14 @@ STANDARD_ERRORS = 4.5
 SHARE, LOCATION = 0.06, 0.35
 
 
+def midpoints(low, high, count):
+    return low + (high - low) * (np.arange(count) + 0.5) / count
+
+
 @pytest.fixture(scope="module")
 def drawn(fitted):
     """Draws `(values, DRAWS, 2)` at each coarse value of the law."""
-    z = jnp.array(fitted.law.values)[:, None]
+    z = jnp.array(fitted.law.values)
     return np.asarray(fitted.draw(fitted.generator, z, jax.random.split(jax.random.key(5), DRAWS)), float)
 
 
@@ -25,25 +31,25 @@ def drawn(fitted):
 def dense_draws(dense):
     """A `Draw` of each key at each coarse value of the law."""
     keys = jax.random.split(jax.random.key(6), DRAWS)
-    return [dense.draw_with_density(dense.generator, jnp.array([value]), keys) for value in dense.law.values]
+    return [dense.draw_with_density(dense.generator, jnp.array(value), keys) for value in dense.law.values]
 
 
 @pytest.fixture(scope="module")
 def densities(dense):
     """For each coarse value: log-density, whether solved, and points on a grid over the box; and the cell's area."""
     law = dense.law
-    axes = [np.linspace(*law.box[:, axis], count) for axis, count in enumerate(GRID)]
+    axes = [midpoints(*law.box[:, axis], count) for axis, count in enumerate(GRID)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     found = []
     for value in law.values:
-        points = grid + np.array([law.center(value), 0.0])
-        log_prob, solved = dense.evaluate(dense.generator, jnp.asarray(points), jnp.array([value]))
+        points = grid + np.array([law.center(np.array(value)), 0.0])
+        log_prob, solved = dense.evaluate(dense.generator, jnp.asarray(points), jnp.array(value))
         found.append((np.asarray(log_prob, float), np.asarray(solved), points))
     return found, float(np.prod([axis[1] - axis[0] for axis in axes]))
 
 
 def test_a_draw_is_one_state_and_its_key_decides_it(fitted):
-    z = jnp.array([fitted.law.values[0]])
+    z = jnp.array(fitted.law.values[0])
     one, again, other = fitted.draw(fitted.generator, z[None], jax.vmap(jax.random.key)(jnp.array([3, 3, 4])))[0]
     assert fitted.generator.sample(z, jax.random.key(3)).shape == (2,)
     assert np.array_equal(one, again)
@@ -53,7 +59,7 @@ def test_a_draw_is_one_state_and_its_key_decides_it(fitted):
 def test_a_batch_is_what_its_members_are(fitted, drawn):
     keys = jax.random.split(jax.random.key(5), DRAWS)
     for column, value in enumerate(fitted.law.values):
-        z = jnp.array([[value]])
+        z = jnp.array([value])
         alone = np.stack([fitted.draw(fitted.generator, z, keys[row : row + 1])[0, 0] for row in (0, 7, DRAWS - 1)])
         np.testing.assert_allclose(alone, drawn[column, [0, 7, DRAWS - 1]], rtol=2e-3, atol=2e-4)
 
@@ -61,11 +67,13 @@ def test_a_batch_is_what_its_members_are(fitted, drawn):
 def test_draws_follow_the_condition(fitted, drawn):
     law = fitted.law
     for values, q in zip(law.values, drawn, strict=True):
-        offset = (q[:, 0] - law.center(values)) / law.width
+        z = np.array(values)
+        offset = (q[:, 0] - law.center(z)) / law.width
         assert abs(offset.mean()) < LOCATION
         assert 0.75 < offset.std() < 1.3
-        well = q[:, 1] - 0.3 * np.sin(values) > 0
-        assert abs(well.mean() - law.upper(values)) < SHARE
+        # on a circle the far side between the wells is half a turn away
+        well = np.sin(q[:, 1] - drift(z)) > 0 if law.state.periodic[1] else q[:, 1] - drift(z) > 0
+        assert abs(well.mean() - law.upper(z)) < SHARE
     shares = [np.mean(q[:, 1] > 0) for q in drawn]
     assert np.ptp(shares) > 0.2  # one answer for every condition would not do
 
@@ -77,15 +85,34 @@ def test_the_same_key_fits_the_same_generator_and_another_another(fitted):
     assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
 
 
-def test_a_stored_generator_draws_the_same(fitted, drawn):
-    record = fitted.kind.write(fitted.generator, fitted.kind.settings)
-    stored = fitted.kind.read(record, fitted.kind.settings, fitted.law.coarse)
+@pytest.mark.parametrize("kind", KINDS)
+def test_doubled_rows_are_doubled_weights(kind, fitted_once):
+    """And both move the share of a well from u to 2u / (1 + u)."""
+    once = fitted_once(kind, "bounded")
+    q, z = once.law.draw(np.random.default_rng(2))
+    favoured = q[:, 1] > drift(z)
+    rows = np.concatenate([np.arange(len(q)), np.flatnonzero(favoured)])
+    doubled = once.fit(jax.random.key(2), q[rows], z[rows])
+    weighted = once.fit(jax.random.key(3), q, z, 1.0 + favoured)
+    values, keys = jnp.array(once.law.values), jax.random.split(jax.random.key(5), DRAWS)
+    first, second = (np.asarray(once.draw(one, values, keys), float) for one in (doubled, weighted))
+    for value, a, b in zip(np.array(once.law.values), first, second, strict=True):
+        upper = once.law.upper(value)
+        shares = [np.mean(q[:, 1] > drift(value)) for q in (a, b)]
+        assert abs(shares[0] - shares[1]) < SHARE
+        assert max(abs(share - 2 * upper / (1 + upper)) for share in shares) < SHARE
+
+
+def test_a_stored_generator_draws_the_same(fitted, drawn, tmp_path):
+    save_generator(fitted.generator, tmp_path / "generator.safetensors")
+    stored = load_generator(tmp_path / "generator.safetensors")
+    assert stored.settings == fitted.settings
     keys = jax.random.split(jax.random.key(5), DRAWS)
-    assert np.array_equal(fitted.draw(stored, jnp.array(fitted.law.values)[:, None], keys), drawn)
+    assert np.array_equal(fitted.draw(stored, jnp.array(fitted.law.values), keys), drawn)
 
 
-def test_a_generator_with_a_density_is_a_proposal(dense):
-    assert isinstance(dense.generator, ConditionalProposal)
+def test_only_a_generator_with_a_density_is_a_proposal(fitted):
+    assert isinstance(fitted.generator, ConditionalProposal) == fitted.settings.has_density
 
 
 def test_the_density_integrates_to_the_share_of_draws_that_it_knows(dense_draws, densities):
@@ -102,11 +129,11 @@ def test_weights_of_draws_are_those_of_the_density_along_their_way(dense):
     """Importance sampling of the exact law: weights average to one whether or not the sampler can be inverted."""
     keys = jax.random.split(jax.random.key(6), DRAWS)
     for value in dense.law.values:
-        z = jnp.array([value])
+        z = jnp.array(value)
         draws = dense.draw_weighted(dense.generator, z, keys)
         assert draws.valid.mean() > 0.99
         states = np.asarray(draws.state, float)
-        weight = np.where(draws.valid, np.exp(dense.law.log_density(states, value) - draws.log_prob), 0.0)
+        weight = np.where(draws.valid, np.exp(dense.law.log_density(states, np.array(value)) - draws.log_prob), 0.0)
         assert abs(weight.mean() - 1) < STANDARD_ERRORS * weight.std() / np.sqrt(DRAWS)
         assert weight.std() < 2
         log_prob, solved = dense.evaluate(dense.generator, jnp.asarray(states), z)
@@ -116,7 +143,7 @@ def test_weights_of_draws_are_those_of_the_density_along_their_way(dense):
 def test_draws_follow_their_density(dense, dense_draws, densities):
     found, area = densities
     for value, draws, (log_prob, _, points) in zip(dense.law.values, dense_draws, found, strict=True):
-        states, center = np.asarray(draws.state, float)[np.asarray(draws.valid)], dense.law.center(value)
+        states, center = np.asarray(draws.state, float)[np.asarray(draws.valid)], dense.law.center(np.array(value))
         share = np.exp(log_prob) * area
         for function in (
             lambda q: q[:, 0],
@@ -131,7 +158,7 @@ def test_draws_follow_their_density(dense, dense_draws, densities):
 
 
 def test_the_density_of_a_draw_is_the_density_of_its_state(dense, dense_draws):
-    draws, z = dense_draws[1], jnp.array([dense.law.values[1]])
+    draws, z = dense_draws[1], jnp.array(dense.law.values[1])
     states = dense.draw(dense.generator, z[None], jax.random.split(jax.random.key(6), DRAWS))[0]
     log_prob, solved = dense.evaluate(dense.generator, draws.state.astype(float), z)
     np.testing.assert_allclose(states, draws.state, atol=2e-3)
@@ -141,8 +168,8 @@ def test_the_density_of_a_draw_is_the_density_of_its_state(dense, dense_draws):
 
 def test_the_density_repeats_over_the_period_of_a_coordinate(dense, dense_draws):
     law, draws = dense.law, dense_draws[0]
-    turns = np.zeros(2) if law.period is None else np.where(np.isfinite(law.period), 5 * law.period, 0.0)
-    log_prob, solved = dense.evaluate(dense.generator, draws.state.astype(float) + turns, jnp.array([law.values[0]]))
+    turns = np.where(law.state.periodic, 5 * law.state.range, 0.0)
+    log_prob, solved = dense.evaluate(dense.generator, draws.state.astype(float) + turns, jnp.array(law.values[0]))
     both = np.asarray(solved & draws.valid)
     assert both.mean() > 0.85
     np.testing.assert_allclose(log_prob[both], draws.log_prob[both], atol=2e-2)

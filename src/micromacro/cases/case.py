@@ -30,15 +30,18 @@ class BiasSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """The conditional generator and its training; `None` means derived from the dimension."""
+    """The kind of conditional generator, and settings of that kind; `None` means derived from the dimension.
+
+    What each means, and which kinds have it, is said where the kinds are: `micromacro.generators`.
+    """
 
     kind: str = "score"
     width: int | None = None
-    depth: int = 2
+    depth: int | None = None
     training_steps: int | None = None
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    sampler_steps: int = 12
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    sampler_steps: int | None = None
 
 
 @dataclass(frozen=True)

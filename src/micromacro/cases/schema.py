@@ -132,7 +132,7 @@ class BiasSection(Section):
 class GeneratorSection(Section):
     """`[generator]`."""
 
-    kind: Literal["score"] | None = None
+    kind: Literal["score", "flow", "gan", "matching", "kernel"] | None = None
     width: Count | None = None
     depth: Count | None = None
     training_steps: Count | None = None

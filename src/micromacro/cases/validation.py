@@ -14,7 +14,7 @@ SYSTEMS: dict[str, type[BaseModel]] = {"overdamped": OverdampedSection, "sde": S
 KINDS = {
     "system": (tuple(SYSTEMS), ("openmm",)),
     "coarse": (("function",), ("torsion", "distance", "angle", "diffusion-map")),
-    "generator": (("score",), ("gan", "flow")),
+    "generator": (("score", "flow", "gan", "matching", "kernel"), ()),
 }
 """For each section with a `kind`: those this version has, and those it only recognises."""
 

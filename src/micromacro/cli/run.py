@@ -29,8 +29,10 @@ class Generator(StrEnum):
     """Kinds of conditional generator."""
 
     SCORE = "score"
-    GAN = "gan"
     FLOW = "flow"
+    GAN = "gan"
+    MATCHING = "matching"
+    KERNEL = "kernel"
 
 
 def run(

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from micromacro.coordinates.space import Space
+
 
 @dataclass(frozen=True, eq=False)
 class CoarseVariable:
@@ -41,17 +43,19 @@ class CoarseVariable:
         """Upper minus lower end; the period of a periodic component."""
         return self.upper - self.lower
 
+    @property
+    def space(self) -> Space:
+        """Where its values live."""
+        return Space.of(self.lower, self.upper, self.periodic)
+
     def __call__(self, observed: Float[Array, "Y"]) -> Float[Array, "d"]:
         """ξ of one observed state, wrapped into the range where periodic."""
         return self.wrap(jnp.reshape(self.function(observed), (self.dimension,)))
 
     def difference(self, first: Array | np.ndarray, second: Array | np.ndarray) -> Array:
         """`first - second`, `(..., d)`, by the shortest way round where periodic."""
-        delta = first - second
-        wrapped = delta - self.range * jnp.round(delta / self.range)
-        return jnp.where(jnp.asarray(self.periodic), wrapped, delta)
+        return self.space.difference(first, second)
 
     def wrap(self, value: Array | np.ndarray) -> Array:
         """The same coarse value, `(..., d)`, within the range where periodic."""
-        wrapped = self.lower + jnp.mod(value - self.lower, self.range)
-        return jnp.where(jnp.asarray(self.periodic), wrapped, value)
+        return self.space.wrap(value)

@@ -1,67 +1,56 @@
-"""Which coordinates of the state are themselves periodic coarse variables."""
-
-from dataclasses import dataclass
+"""Which coordinates of the state are periodic, found by trying."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.space import Space
 from micromacro.systems.model import OverdampedSystem, System
 
-
-@dataclass(frozen=True)
-class StatePeriods:
-    """Periodic coordinates of the observed state.
-
-    `attached` `(Y, d)`: one where coordinate i is coarse variable a up to whole periods; `period` `(Y,)`, infinite
-    elsewhere; `lower` `(Y,)`: where the period begins.
-    """
-
-    attached: Float[np.ndarray, "Y d"]
-    period: Float[np.ndarray, "Y"]
-    lower: Float[np.ndarray, "Y"]
-
-    def canonical(self, states: Float[np.ndarray, "... Y"]) -> Float[np.ndarray, "... Y"]:
-        """The same states with periodic coordinates brought into the range of their coarse variable."""
-        finite = np.isfinite(self.period)
-        if not finite.any():
-            return states
-        safe = np.where(finite, self.period, 1.0)
-        return np.where(finite, self.lower + np.mod(states - self.lower, safe), states)
+TRIALS = 16
+# a shift that no period of interest is a multiple of
+FRACTION = 0.3819660113
 
 
-def find_state_periods(system: System, coarse: CoarseVariable) -> StatePeriods:
-    """Find coordinates that a periodic coarse variable reads off directly and that the physics repeats over its period.
+def find_state_space(system: System, coarse: CoarseVariable) -> Space:
+    """Where observed states live: on a circle where the physics and ξ repeat over a period, on the line elsewhere.
 
-    A coordinate counts when ∂ξ_a/∂q_i is one and all else zero, and the physics is unchanged by a period, at the
-    starting points and at random points about them. Such a coordinate runs on over many periods in a long simulation;
-    a generator must see it relative to z, wrapped.
+    Tried are 2π and the periods of the coarse variables, at the starting points and at random points about them. A
+    coordinate that nothing depends on is not taken for periodic. One that is runs on over many periods in a long
+    simulation, which a generator must not see.
     """
     rng = np.random.default_rng(0)
     spread = np.ptp(system.initial, axis=0).max() + 1.0
-    states = system.initial[rng.integers(len(system.initial), size=16)]
+    states = system.initial[rng.integers(len(system.initial), size=TRIALS)]
     states = jnp.asarray(states + 0.1 * spread * rng.normal(size=states.shape))
-    observed = jax.vmap(system.observe)(states)
-    size = observed.shape[1]
-    attached, period, lower = np.zeros((size, coarse.dimension)), np.full(size, np.inf), np.zeros(size)
-    jacobian = np.asarray(jax.vmap(jax.jacfwd(coarse))(observed))
-    for component, periodic in enumerate(coarse.periodic):
-        coordinate = int(np.argmax(np.abs(jacobian[0, component])))
-        unit = np.zeros(size)
-        unit[coordinate] = 1.0
-        reads_off = np.allclose(jacobian[:, component], unit, atol=1e-8)
-        if periodic and size == system.dimension and reads_off:
-            shift = coarse.range[component] * unit
-            if _repeats(system, states, shift):
-                attached[coordinate, component] = 1.0
-                period[coordinate], lower[coordinate] = coarse.range[component], coarse.lower[component]
-    return StatePeriods(attached, period, lower)
+    size = jax.vmap(system.observe)(states).shape[1]
+    lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+    if size == system.dimension:
+        for coordinate in range(size):
+            for low, period in _candidates(coarse):
+                shift = np.zeros(size)
+                shift[coordinate] = period
+                if _repeats(system, coarse, states, shift) and not _repeats(system, coarse, states, FRACTION * shift):
+                    lower[coordinate], upper[coordinate] = low, low + period
+                    break
+    return Space.of(lower, upper, np.isfinite(lower))
 
 
-def _repeats(system: System, states, shift) -> bool:
-    if not np.allclose(jax.vmap(system.observe)(states + shift) - jax.vmap(system.observe)(states), shift, atol=1e-9):
+def _candidates(coarse: CoarseVariable) -> list[tuple[float, float]]:
+    """Where a period may begin, and how long it may be."""
+    found = [(low, high - low) for low, high, wraps in zip(coarse.lower, coarse.upper, coarse.periodic, strict=True) if wraps]
+    return [*found, (-np.pi, 2 * np.pi)]
+
+
+def _repeats(
+    system: System, coarse: CoarseVariable, states: Float[Array, "n D"], shift: Float[np.ndarray, "D"]
+) -> bool:
+    observed, moved = jax.vmap(system.observe)(states), jax.vmap(system.observe)(states + shift)
+    if not np.allclose(moved - observed, shift, atol=1e-9):
+        return False
+    if not np.allclose(coarse.difference(jax.vmap(coarse)(moved), jax.vmap(coarse)(observed)), 0, atol=1e-8):
         return False
     physics = [jax.vmap(system.drift), jax.vmap(system.diffusion)]
     physics += [jax.vmap(system.log_density)] if isinstance(system, OverdampedSystem) or system.has_density else []

@@ -16,7 +16,7 @@ from micromacro.coupling.estimate import Segment, features
 from micromacro.coupling.weights import GeneratorFreeEnergy
 from micromacro.estimates.correlation import group_rhat, split_rhat, statistical_inefficiency
 from micromacro.estimates.mbar import MBAR
-from micromacro.sampling.proposal import ConditionalProposal
+from micromacro.sampling.proposal import ConditionalSampler
 
 LARGEST_RHAT = 1.1
 SMALLEST_OVERLAP = 0.03
@@ -63,15 +63,16 @@ def mixing(observe: Callable, segment: Segment, start: Int[np.ndarray, "walkers"
     """The largest R̂ of any window: between its walkers, and between walkers that began at different starting points."""
     values = features(observe, segment.frames)
     worst, where = 1.0, 0
-    judged_by_start = len(np.unique(start)) > 1 and not segment.exchanged
+    groups = np.broadcast_to(start, (len(segment.first), len(start))) if segment.start is None else segment.start
     for window, first in enumerate(segment.first):
+        judged_by_start = len(np.unique(groups[window])) > 1 and not segment.exchanged
         for column in np.moveaxis(values[first:, window], -1, 0):
             rhat = split_rhat(column)
-            rhat = max(rhat, group_rhat(column, start)) if judged_by_start else rhat
+            rhat = max(rhat, group_rhat(column, groups[window])) if judged_by_start else rhat
             worst, where = (rhat, window) if rhat > worst else (worst, where)
     center = np.round(np.asarray(segment.windows.centers[where]), 3).tolist()
     reason = f"largest split-R̂ over walkers and starting points, at {name} {where}, z = {center}"
-    if len(np.unique(start)) == 1 and worst <= LARGEST_RHAT:
+    if len(np.unique(groups)) == 1 and worst <= LARGEST_RHAT:
         return not_applicable("one starting point alone: no second well to mix with", worst)
     return at_most(worst, LARGEST_RHAT, reason)
 
@@ -138,7 +139,7 @@ class RawDraws:
 
 
 def draw_raw(
-    generator: ConditionalProposal,
+    generator: ConditionalSampler,
     coarse: CoarseVariable,
     centers: Float[np.ndarray, "K d"],
     key: Key[Array, ""],

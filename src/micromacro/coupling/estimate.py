@@ -26,7 +26,8 @@ class Segment:
 
     `first` `(windows,)`: the first frame that counts; `exchanged`: whether replicas moved between windows; `weight`
     `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves; `log_weight` and
-    `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves.
+    `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves; `start` `(windows, walkers)`:
+    the starting point in whose well each walker began, where that is not the same in every window.
     """
 
     windows: Windows
@@ -36,6 +37,7 @@ class Segment:
     weight: Float[np.ndarray, "frames windows walkers"] | None = None
     log_weight: Float[np.ndarray, "cycles windows walkers"] | None = None
     log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
+    start: Int[np.ndarray, "windows walkers"] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from micromacro.coupling.moves import GeneratorMoves
 from micromacro.sampling.engine import JaxEngine, Tuning
@@ -38,15 +38,18 @@ class Round:
 
     `frames` of all walkers; `last` positions `(windows, walkers, D)` and `tuning` to go on from; `jump` the share of
     accepted generator moves of each window, `(windows,)`; `log_weight`, log π(q)/p(q|z) of every generator draw, and
-    `log_weight_before`, of the state that it was to replace, `(cycles, windows, walkers)`; `None` without a generator.
+    `log_weight_before`, of the state that it was to replace, `(cycles, windows, walkers)`; `None` without moves.
+    `start` `(windows, walkers)`: the starting point in whose well each walker was seeded by a generator without a
+    density.
     """
 
     frames: Frames
     last: Float[np.ndarray, "windows walkers D"]
     tuning: Tuning
-    jump: Float[np.ndarray, "windows"] | None
-    log_weight: Float[np.ndarray, "cycles windows walkers"] | None
-    log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None
+    jump: Float[np.ndarray, "windows"] | None = None
+    log_weight: Float[np.ndarray, "cycles windows walkers"] | None = None
+    log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
+    start: Int[np.ndarray, "windows walkers"] | None = None
 
 
 def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 160_000) -> Schedule:
@@ -134,4 +137,4 @@ def local_round(
         exchange=exchange,
         on_chunk=lambda _: on_chunk(1),
     )
-    return Round(frames, np.asarray(walkers.position), tuned.tuning, None, None, None)
+    return Round(frames, np.asarray(walkers.position), tuned.tuning)

@@ -1,4 +1,4 @@
-"""The probability flow of a denoiser as a chain of discrete Heun steps whose density is exact."""
+"""A flow from a base law to the data as a chain of discrete Heun steps whose density is exact."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,23 +9,41 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.elimination import solve_with_determinant
+from micromacro.generators.generator import ROUND_TRIP
+from micromacro.sampling.proposal import Draw
 
 RESIDUAL = 3e-5
 ITERATIONS = 9
 
-type_of_slope = Callable[[Float[Array, "Y"], Float[Array, ""]], Float[Array, "Y"]]
+Slope = Callable[[Float[Array, "Y"], Float[Array, ""]], Float[Array, "Y"]]
 
 
-def noise_levels(steps: int, largest: float, smallest: float, exponent: float = 7.0) -> Float[np.ndarray, "{steps}+1"]:
-    """σ from largest to smallest. Source: Karras et al., NeurIPS 2022, eq. 5, without the final step to zero."""
-    ramp = np.linspace(0, 1, steps + 1)
-    ends = largest ** (1 / exponent), smallest ** (1 / exponent)
-    return ((ends[0] + ramp * (ends[1] - ends[0])) ** exponent).astype(np.float32)
+class Chain(NamedTuple):
+    """A flow cut into steps.
+
+    **Arguments:**
+
+    - `slope`: (x `(Y,)`, t) to dx/dt `(Y,)`; angles of x come last, and it has their period.
+    - `times`: `(n + 1,)`, from the base to the data.
+    - `base`: the law at the first time.
+    - `extent`: `(n,)`, the size of states before each step, by which errors of its inverse are measured.
+    """
+
+    slope: Slope
+    times: Float[np.ndarray, "n+1"]
+    base: Base
+    extent: Float[np.ndarray, "n"]
+
+    @property
+    def steps(self) -> tuple[Array, Array, Array]:
+        """Of each step, where it begins and ends, and the extent before it, `(n,)` each."""
+        return jnp.asarray(self.times[:-1]), jnp.asarray(self.times[1:]), jnp.asarray(self.extent)
 
 
-def heun_step(slope: type_of_slope, x: Float[Array, "Y"], now: Array, then: Array) -> Float[Array, "Y"]:
-    """One step of the probability flow dx/dσ = slope from noise level `now` to `then`."""
+def heun_step(slope: Slope, x: Float[Array, "Y"], now: Array, then: Array) -> Float[Array, "Y"]:
+    """One step of dx/dt = slope from time `now` to `then`."""
     first = slope(x, now)
     second = slope(x + (then - now) * first, then)
     return x + (then - now) / 2 * (first + second)
@@ -34,7 +52,7 @@ def heun_step(slope: type_of_slope, x: Float[Array, "Y"], now: Array, then: Arra
 class Encoded(NamedTuple):
     """What the inverse of the sampler gives.
 
-    `latent` `(Y,)` at the largest noise; `log_prob` of the state; `solved`, whether every step was inverted to
+    `latent` `(Y,)` at the first time; `log_prob` of the state; `solved`, whether every step was inverted to
     `RESIDUAL` and was injective there.
     """
 
@@ -43,68 +61,65 @@ class Encoded(NamedTuple):
     solved: Bool[Array, "..."]
 
 
-class Generated(NamedTuple):
-    """A state `(Y,)`, its log-density, and whether every step that led to it was injective there."""
+def generate(chain: Chain, latent: Float[Array, "Y"]) -> Float[Array, "Y"]:
+    """The state that the sampler makes of a latent; angles in [-π, π)."""
 
-    state: Float[Array, "... Y"]
-    log_prob: Float[Array, "..."]
-    injective: Bool[Array, "..."]
+    def step(x: Array, times: tuple):
+        return heun_step(chain.slope, x, times[0], times[1]), None
 
-
-def generate(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Float[Array, "Y"]:
-    """The state that the sampler makes of a latent at the largest noise level."""
-
-    def step(x: Array, pair: Array):
-        return heun_step(slope, x, pair[0], pair[1]), None
-
-    return jax.lax.scan(step, latent, jnp.stack([levels[:-1], levels[1:]], axis=1))[0]
+    return wrap_angles(jax.lax.scan(step, latent, chain.steps)[0], chain.base.layout)
 
 
-def generate_with_density(slope: type_of_slope, latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Generated:
+def generate_with_density(chain: Chain, latent: Float[Array, "Y"]) -> Draw:
     """The state of a latent and the log-density of the discrete sampler along the way that led there.
 
-    No step is solved back, so the density is known of every draw; it is that of the sampler where steps are injective.
+    No step is solved back, so the density is known of every draw; it is that of the sampler where steps are injective,
+    and `valid` says whether every one was.
     """
 
-    def step(carry: tuple, pair: Array):
+    def step(carry: tuple, times: tuple):
         x, log_determinant, injective = carry
-        value, tangent = jax.linearize(partial(heun_step, slope, now=pair[0], then=pair[1]), x)
+        value, tangent = jax.linearize(partial(heun_step, chain.slope, now=times[0], then=times[1]), x)
         jacobian = jax.vmap(tangent, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
         found = solve_with_determinant(jacobian, x)
         return (value, log_determinant + found.log_determinant, injective & (found.sign > 0)), None
 
     start = (latent, jnp.zeros((), latent.dtype), jnp.asarray(True))
-    pairs = jnp.stack([levels[:-1], levels[1:]], axis=1)
-    (state, log_determinant, injective), _ = jax.lax.scan(step, start, pairs)
-    return Generated(state, _latent_log_prob(latent, levels) - log_determinant, injective)
+    (state, log_determinant, injective), _ = jax.lax.scan(step, start, chain.steps)
+    log_prob = chain.base.log_prob(latent) - log_determinant
+    return Draw(wrap_angles(state, chain.base.layout), log_prob, injective)
 
 
-def _latent_log_prob(latent: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Float[Array, ""]:
-    variance = np.float32(levels[0] ** 2 + 1)
-    return -0.5 * jnp.sum(latent**2) / variance - 0.5 * latent.size * jnp.log(2 * np.float32(np.pi) * variance)
-
-
-def invert(slope: type_of_slope, state: Float[Array, "Y"], levels: Float[np.ndarray, "n"]) -> Encoded:
+def invert(chain: Chain, state: Float[Array, "Y"]) -> Encoded:
     r"""The latent of a state, and the exact log-density of the discrete sampler there.
 
     Each Heun step is solved back by fixed-point iteration, and its Jacobian gives the change of density:
-    $\log p(x_n) = \log N(x_0; 0, \sigma_{max}^2 + 1) - \sum_i \log|\det \partial x_{i+1} / \partial x_i|$.
+    $\log p(x_n) = \log p_0(x_0) - \sum_i \log|\det \partial x_{i+1} / \partial x_i|$, with $p_0$ the base.
     The result is a function of the state alone, so that a Metropolis chain that rejects where it is not the latent that
-    drew the state stays exact.
+    drew the state stays exact. Steps map a circle to itself once around, whatever the slope: where no determinant
+    changes its sign they are injective there as well.
     """
 
-    def step(carry: tuple, pair: Array):
+    def step(carry: tuple, times: tuple):
         x, log_determinant, solved = carry
-        found = _solve_step(slope, x, pair[0], pair[1])
+        found = _solve_step(chain.slope, x, *times)
         good = solved & (found.residual <= RESIDUAL) & (found.sign > 0)
         return (found.x, log_determinant + found.log_determinant, good), None
 
     start = (state, jnp.zeros((), state.dtype), jnp.asarray(True))
-    backwards = jnp.stack([levels[:-1], levels[1:]], axis=1)[::-1]
-    (latent, log_determinant, solved), _ = jax.lax.scan(step, start, backwards)
-    log_prob = _latent_log_prob(latent, levels) - log_determinant
+    (latent, log_determinant, solved), _ = jax.lax.scan(step, start, chain.steps, reverse=True)
+    log_prob = chain.base.log_prob(latent) - log_determinant
     solved = solved & jnp.isfinite(log_prob)
-    return Encoded(latent, jnp.where(solved, log_prob, -jnp.inf), solved)
+    return Encoded(wrap_angles(latent, chain.base.layout), jnp.where(solved, log_prob, -jnp.inf), solved)
+
+
+def propose(chain: Chain, latent: Float[Array, "Y"]) -> Draw:
+    """The state of a latent with `invert`'s density; not valid where the way back does not lead to the latent."""
+    state = generate(chain, latent)
+    encoded = invert(chain, state)
+    away = wrap_angles(encoded.latent - latent, chain.base.layout)
+    returned = jnp.max(jnp.abs(away)) <= ROUND_TRIP * chain.extent[0]
+    return Draw(state, encoded.log_prob, encoded.solved & returned)
 
 
 class _Inverted(NamedTuple):
@@ -116,7 +131,7 @@ class _Inverted(NamedTuple):
     log_determinant: Float[Array, ""]
 
 
-def _solve_step(slope: type_of_slope, target: Array, now: Array, then: Array) -> _Inverted:
+def _solve_step(slope: Slope, target: Array, now: Array, then: Array, extent: Array) -> _Inverted:
     forward = partial(heun_step, slope, now=now, then=then)
     # the step is the identity plus something small, so fixed-point iteration contracts, except between modes that the
     # flow tears apart; Newton's method would need a Jacobian an iteration, for all of a batch, to save those few
@@ -125,5 +140,5 @@ def _solve_step(slope: type_of_slope, target: Array, now: Array, then: Array) ->
     value, tangent = jax.linearize(forward, x)
     jacobian = jax.vmap(tangent, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
     found = solve_with_determinant(jacobian, value - target)
-    residual = jnp.max(jnp.abs(value - target)) / (1 + now)
+    residual = jnp.max(jnp.abs(value - target)) / extent
     return _Inverted(x, residual, found.sign, found.log_determinant)

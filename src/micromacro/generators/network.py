@@ -1,4 +1,4 @@
-"""The denoising network: residual blocks that see the condition and the noise level everywhere."""
+"""The network of scores and velocities: residual blocks that see the condition and the time everywhere."""
 
 import equinox as eqx
 import jax
@@ -6,38 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from micromacro.coordinates.coarse import CoarseVariable
-
-HARMONICS = 3
-NOISE_FEATURES = 16
-
-
-class Condition(eqx.Module):
-    """Features of a coarse value: harmonics where it is periodic, itself and half-range harmonics where bounded."""
-
-    lower: Float[Array, "d"]
-    range: Float[Array, "d"]
-    periodic: tuple[bool, ...] = eqx.field(static=True)
-
-    @classmethod
-    def of(cls, coarse: CoarseVariable) -> "Condition":
-        """The features for one coarse variable."""
-        return cls(jnp.asarray(coarse.lower, jnp.float32), jnp.asarray(coarse.range, jnp.float32), coarse.periodic)
-
-    @property
-    def size(self) -> int:
-        """The number of features."""
-        return sum(2 * HARMONICS + (0 if periodic else 1) for periodic in self.periodic)
-
-    def __call__(self, z: Float[Array, "d"]) -> Float[Array, "features"]:
-        """The features of one coarse value."""
-        unit = (z - self.lower) / self.range
-        parts = []
-        for axis, periodic in enumerate(self.periodic):
-            phase = unit[axis] * jnp.arange(1, HARMONICS + 1) * np.float32(2 * np.pi if periodic else np.pi)
-            parts += [jnp.cos(phase), jnp.sin(phase)]
-            parts += [] if periodic else [2 * unit[axis : axis + 1] - 1]
-        return jnp.concatenate(parts)
+TIME_FEATURES = 16
 
 
 class Block(eqx.Module):
@@ -61,26 +30,32 @@ class Block(eqx.Module):
 
 
 class Network(eqx.Module):
-    """(state `(Y,)`, features of z, ln σ / 4) to `(Y,)`, close to zero when new."""
+    """(`inputs` features of a state, features of z, a time) to `(outputs,)`, close to zero when new.
 
-    frequencies: Float[Array, "noise"]
+    The time is any function of the noise level that varies by about one: the frequencies of its features are standard
+    normal. Source: Tancik et al., NeurIPS 2020.
+    """
+
+    frequencies: Float[Array, "time"]
     embed: eqx.nn.Linear
     enter: eqx.nn.Linear
     blocks: list[Block]
     leave: eqx.nn.Linear
 
-    def __init__(self, dimension: int, features: int, width: int, depth: int, key: Key[Array, ""]):
+    def __init__(self, inputs: int, outputs: int, features: int, width: int, depth: int, key: Key[Array, ""]):
         keys = jax.random.split(key, depth + 4)
-        self.frequencies = jax.random.normal(keys[0], (NOISE_FEATURES,), jnp.float32)
-        self.embed = eqx.nn.Linear(features + 2 * NOISE_FEATURES, width, dtype=jnp.float32, key=keys[1])
-        self.enter = eqx.nn.Linear(dimension + features, width, dtype=jnp.float32, key=keys[2])
+        self.frequencies = jax.random.normal(keys[0], (TIME_FEATURES,), jnp.float32)
+        self.embed = eqx.nn.Linear(features + 2 * TIME_FEATURES, width, dtype=jnp.float32, key=keys[1])
+        self.enter = eqx.nn.Linear(inputs + features, width, dtype=jnp.float32, key=keys[2])
         self.blocks = [Block(width, key) for key in keys[4:]]
-        leave = eqx.nn.Linear(width, dimension, dtype=jnp.float32, key=keys[3])
+        leave = eqx.nn.Linear(width, outputs, dtype=jnp.float32, key=keys[3])
         self.leave = jax.tree.map(lambda leaf: 0.01 * leaf, leave)
 
-    def __call__(self, state: Array, features: Array, noise: Float[Array, ""]) -> Float[Array, "Y"]:
+    def __call__(
+        self, state: Float[Array, "inputs"], features: Float[Array, "features"], time: Float[Array, ""]
+    ) -> Float[Array, "outputs"]:
         """The output for one sample."""
-        phase = 2 * np.float32(np.pi) * self.frequencies * noise
+        phase = 2 * np.float32(np.pi) * self.frequencies * time
         embedding = jax.nn.silu(self.embed(jnp.concatenate([features, jnp.cos(phase), jnp.sin(phase)])))
         hidden = self.enter(jnp.concatenate([state, features]))
         for block in self.blocks:

@@ -1,115 +1,181 @@
-"""What a generator learns instead of the raw state: the residual after location and scale given z are removed."""
+"""What a generator learns instead of the raw state: standardised residuals given z, and angles.
+
+Coordinates between bounds are first stretched to the real line; those on a circle stay there as angles, or, where the
+condition holds them to a small part of it, are cut open and treated like any other.
+"""
+
+from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
-from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.generators.elimination import solve_with_determinant
+from micromacro.coordinates.space import Space, wrap
+from micromacro.generators.affine import ConditionalAffine, fit_affine, untrained_affine
 
 SUBSAMPLE = 40_000
-PER_DIMENSION = {1: 32, 2: 12}
+NARROW = 0.8
+# closer to a bound than this share of the range, training data are moved away from it
+NEAREST = 1e-9
 
 
-class ConditionalAffine(eqx.Module):
-    r"""The bijection $r = L(z)^{-1} (q - \mu(z))$, with μ and L smooth in z.
+class Layout(NamedTuple):
+    """A represented state `(Y,)` holds so many real numbers, then so many angles in [-π, π)."""
 
-    The width of a window and stiff directions are taken out before any network sees the data: what is left has unit
-    scale in every direction at every z. μ and L are mixtures, with Gaussian weights in z, of local linear fits at
-    anchors; a mixture of lower triangular factors with positive diagonals is one again, so the map is always
-    invertible.
+    reals: int
+    circles: int
+
+    @property
+    def dimension(self) -> int:
+        """The length of a represented state, that of the state itself."""
+        return self.reals + self.circles
+
+
+class Represented(NamedTuple):
+    """A represented state `(Y,)`, and the log-determinant of the map that led to it."""
+
+    state: Float[Array, "... Y"]
+    log_determinant: Float[Array, "..."]
+
+
+class Representation(eqx.Module):
+    r"""The bijection between a state and what generators learn, given z.
+
+    Real coordinates become $L(z)^{-1}(g(q) - \mu(z))$, where g stretches an interval to the line by the inverse normal
+    distribution function and a half-line by the logarithm; circles become angles.
 
     **Arguments:**
 
-    - `anchors`: `(A, d)`; `spacing`: their distance, `(d,)`.
-    - `mean`: `(A, Y)`; `slope`: of the mean in z, `(A, Y, d)`; `factor`: lower triangular `(A, Y, Y)`.
-    - `attached`: `(Y, d)`, one where a periodic coordinate *is* a coarse variable: it is measured from z.
-    - `period`: `(Y,)`, infinite where a coordinate is not periodic.
+    - `affine`: location and scale given z of the real coordinates.
+    - `state`: where states live; `circles`: indices of the coordinates that stay on a circle.
     """
 
-    anchors: Float[Array, "A d"]
-    spacing: Float[Array, "d"]
-    mean: Float[Array, "A Y"]
-    slope: Float[Array, "A Y d"]
-    factor: Float[Array, "A Y Y"]
-    attached: Float[Array, "Y d"]
-    period: Float[Array, "Y"]
-    coarse: CoarseVariable = eqx.field(static=True)
+    affine: ConditionalAffine
+    state: Space = eqx.field(static=True)
+    circles: tuple[int, ...] = eqx.field(static=True)
 
-    def location(self, z: Float[Array, "d"]) -> tuple[Float[Array, "Y"], Float[Array, "Y Y"]]:
-        """μ(z) and L(z)."""
-        delta = self.coarse.difference(z, self.anchors).astype(z.dtype)
-        exponent = -0.5 * jnp.sum((delta / self.spacing) ** 2, axis=1)
-        weight = jnp.exp(exponent - jnp.max(exponent))
-        weight = weight / jnp.sum(weight)
-        mean = weight @ (self.mean + jnp.einsum("ayd,ad->ay", self.slope, delta))
-        return mean + self.attached @ z, jnp.einsum("a,ayx->yx", weight, self.factor)
+    @property
+    def layout(self) -> Layout:
+        """How many real numbers and angles a represented state holds."""
+        return Layout(self.state.dimension - len(self.circles), len(self.circles))
 
-    def encode(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, "Y"], Float[Array, ""]]:
-        """The residual `(Y,)` of a state and the log-determinant of the encoding."""
-        location, factor = self.location(z)
-        # the difference is taken in the precision of q: a narrow window far from zero would drown in rounding
-        delta = wrap(q - location, self.period).astype(factor.dtype)
-        residual = solve_with_determinant(factor, delta).solution
-        return residual, -jnp.sum(jnp.log(jnp.diagonal(factor)))
+    @property
+    def reals(self) -> tuple[int, ...]:
+        """Indices of the coordinates that do not stay on a circle."""
+        return tuple(index for index in range(self.state.dimension) if index not in self.circles)
 
-    def decode(self, residual: Float[Array, "Y"], z: Float[Array, "d"]) -> Float[Array, "Y"]:
-        """The state of a residual."""
-        location, factor = self.location(z)
-        return location.astype(float) + (factor @ residual).astype(float)
+    def encode(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> Represented:
+        """The represented state of a state; not finite where the state lies outside its bounds."""
+        reals, circles = np.array(self.reals, int), np.array(self.circles, int)
+        stretched, log_slope = stretch(q, self.state)
+        residual, change = self.affine.encode(stretched[reals], z)
+        turn = 2 * np.pi / self.state.range[circles]
+        angle = wrap((q[circles] - np.asarray(self.state.lower)[circles]) * turn - np.pi, np.full(len(circles), 2 * np.pi))
+        state = jnp.concatenate([residual, angle.astype(residual.dtype)])
+        change = change + jnp.sum(log_slope[reals]) + np.sum(np.log(turn))
+        return Represented(state, change.astype(residual.dtype))
 
-
-def wrap(delta: Array, period: Array) -> Array:
-    """Differences by the shortest way round where the period is finite."""
-    finite = jnp.isfinite(period)
-    safe = jnp.where(finite, period, 1.0)
-    return jnp.where(finite, delta - safe * jnp.round(delta / safe), delta)
+    def decode(self, represented: Float[Array, "Y"], z: Float[Array, "d"]) -> Float[Array, "Y"]:
+        """The state of a represented one, in double precision; angles within the range of the state."""
+        reals, circles = np.array(self.reals, int), np.array(self.circles, int)
+        residual, angle = represented[: len(reals)], represented[len(reals) :].astype(float)
+        turned = (wrap(angle, np.full(len(circles), 2 * np.pi)) + np.pi) * self.state.range[circles] / (2 * np.pi)
+        q = jnp.zeros(self.state.dimension)
+        q = q.at[circles].set(np.asarray(self.state.lower)[circles] + turned)
+        return compress(q.at[reals].set(self.affine.decode(residual, z)), self.state)
 
 
-def fit_affine(
+def stretch(q: Float[Array, "Y"], space: Space) -> tuple[Float[Array, "Y"], Float[Array, "Y"]]:
+    """Coordinates between bounds as real numbers, and the logarithm of each one's slope; others as they are."""
+    low, high, between, above, below = _kinds(space)
+    unit = (q - jnp.where(between, low, 0.0)) / jnp.where(between, high - low, 1.0)
+    normal = ndtri(jnp.where(between, unit, 0.5))
+    log_normal = 0.5 * normal**2 + 0.5 * np.log(2 * np.pi) - jnp.log(jnp.where(between, high - low, 1.0))
+    distance = jnp.where(above, q - jnp.where(above, low, 0.0), jnp.where(below, jnp.where(below, high, 0.0) - q, 1.0))
+    logarithm = jnp.log(distance)
+    half = above | below
+    value = jnp.where(between, normal, jnp.where(half, logarithm, q))
+    return value, jnp.where(between, log_normal, jnp.where(half, -logarithm, 0.0))
+
+
+def compress(value: Float[Array, "Y"], space: Space) -> Float[Array, "Y"]:
+    """The inverse of `stretch`."""
+    low, high, between, above, below = _kinds(space)
+    inside = jnp.where(between, low, 0.0) + jnp.where(between, high - low, 1.0) * ndtr(value)
+    distance = jnp.exp(jnp.where(above | below, value, 0.0))
+    half = jnp.where(above, jnp.where(above, low, 0.0) + distance, jnp.where(below, high, 0.0) - distance)
+    return jnp.where(between, inside, jnp.where(above | below, half, value))
+
+
+def _kinds(space: Space):
+    low, high = np.asarray(space.lower), np.asarray(space.upper)
+    free = ~np.asarray(space.periodic)
+    has_low, has_high = np.isfinite(low), np.isfinite(high)
+    low, high = np.where(has_low, low, 0.0), np.where(has_high, high, 0.0)
+    return low, high, free & has_low & has_high, free & has_low & ~has_high, free & ~has_low & has_high
+
+
+def fit_representation(
     q: Float[np.ndarray, "n Y"],
     z: Float[np.ndarray, "n d"],
     weight: Float[np.ndarray, "n"],
-    coarse: CoarseVariable,
-    attached: Float[np.ndarray, "Y d"],
-    period: Float[np.ndarray, "Y"],
+    state: Space,
+    condition: Space,
     rng: np.random.Generator,
-) -> ConditionalAffine:
-    """Fit location and scale given z by local linear regression at anchors that cover the range of `z`."""
+) -> Representation:
+    """Decide which periodic coordinates stay on their circle, and fit location and scale of the others given z."""
     pick = rng.choice(len(q), min(len(q), SUBSAMPLE), p=weight / weight.sum())
     q, z = q[pick], z[pick]
-    shifted = np.asarray(wrap(jnp.asarray(q - z @ attached.T), jnp.asarray(period)))
-    anchors, spacing = _anchors(z, coarse)
-    fits = [_local_fit(shifted, np.asarray(coarse.difference(z, anchor)), spacing) for anchor in anchors]
-    mean, slope, factor = (np.stack(part) for part in zip(*fits, strict=True))
-    single = [jnp.asarray(part, jnp.float32) for part in (anchors, spacing, mean, slope, factor, attached, period)]
-    return ConditionalAffine(*single, coarse=coarse)
+    cuts = {index: found for index in state.circles if (found := _cut(q[:, index], z, state, condition, index))}
+    circles = tuple(index for index in state.circles if index not in cuts)
+    reals = [index for index in range(state.dimension) if index not in circles]
+    attached, offset = np.zeros((state.dimension, condition.dimension)), np.zeros(state.dimension)
+    for index, (slope, center) in cuts.items():
+        attached[index], offset[index] = slope, center
+    stretched = np.asarray(jax.vmap(lambda one: stretch(one, state)[0])(jnp.asarray(inside_bounds(q, state))))
+    affine = fit_affine(stretched[:, reals], z, condition, attached[reals], offset[reals], state.period[reals])
+    return Representation(affine, state, circles)
 
 
-def _anchors(z: np.ndarray, coarse: CoarseVariable) -> tuple[np.ndarray, np.ndarray]:
-    count = PER_DIMENSION.get(coarse.dimension, 6)
-    periodic = np.asarray(coarse.periodic)
-    low = np.where(periodic, coarse.lower, z.min(axis=0))
-    high = np.where(periodic, coarse.upper, z.max(axis=0))
-    axes = [np.linspace(a, b, count, endpoint=not wraps) for a, b, wraps in zip(low, high, periodic, strict=True)]
-    spacing = (high - low) / np.where(periodic, count, count - 1)
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, coarse.dimension), spacing
+def untrained_representation(state: Space, condition: Space, circles: tuple[int, ...]) -> Representation:
+    """One of the same structure that holds nothing yet."""
+    return Representation(untrained_affine(state.dimension - len(circles), condition), state, circles)
 
 
-def _local_fit(q: np.ndarray, delta: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    dimension, width = q.shape[1], spacing * 0.7
-    enough = 20 * (dimension + delta.shape[1] + 1)
-    distance = np.sum((delta / width) ** 2, axis=1)
-    # far from all data the kernel widens until it holds enough of them
-    scale = max(1.0, float(np.partition(distance, min(enough, len(q) - 1))[min(enough, len(q) - 1)]) / 2)
-    weight = np.exp(-0.5 * distance / scale)
-    near = weight > 1e-6
-    q, delta, weight = q[near], delta[near], weight[near] / weight[near].sum()
-    design = np.concatenate([np.ones((len(q), 1)), delta / spacing], axis=1)
-    normal = design.T @ (weight[:, None] * design) + 1e-6 * np.eye(design.shape[1])
-    solution = np.linalg.solve(normal, design.T @ (weight[:, None] * q))
-    residual = q - design @ solution
-    covariance = residual.T @ (weight[:, None] * residual)
-    ridge = 1e-4 * np.diag(np.diag(covariance)) + 1e-12 * np.eye(dimension)
-    return solution[0], (solution[1:] / spacing[:, None]).T, np.linalg.cholesky(covariance + ridge)
+def inside_bounds(q: Float[np.ndarray, "n Y"], state: Space) -> Float[np.ndarray, "n Y"]:
+    """States moved off their bounds, where a stretched coordinate would be infinite."""
+    low, high, between, above, below = _kinds(state)
+    margin = NEAREST * np.where(between, high - low, 1.0)
+    q = np.where(between, np.clip(q, np.where(between, low + margin, 0), np.where(between, high - margin, 1)), q)
+    return np.where(above, np.maximum(q, low + NEAREST), np.where(below, np.minimum(q, high - NEAREST), q))
+
+
+def _cut(
+    angle: Float[np.ndarray, "n"], z: Float[np.ndarray, "n d"], state: Space, condition: Space, index: int
+) -> tuple[Float[np.ndarray, "d"], float] | None:
+    """How a periodic coordinate advances with the condition, and about where, if that holds it to part of its circle.
+
+    A generator must see a coordinate that *is* a periodic coarse variable relative to z: there it is a narrow bump.
+    """
+    period = float(state.range[index])
+    best = None
+    for slope in _windings(condition, period):
+        turned = 2 * np.pi / period * (angle - z @ slope)
+        center = np.angle(np.mean(np.exp(1j * turned)))
+        spread = np.max(np.abs(np.angle(np.exp(1j * (turned - center)))))
+        if spread < NARROW * np.pi and (best is None or spread < best[0]):
+            best = spread, slope, float(center * period / (2 * np.pi))
+    return None if best is None else best[1:]
+
+
+def _windings(condition: Space, period: float) -> list[Float[np.ndarray, "d"]]:
+    found = [np.zeros(condition.dimension)]
+    for axis in condition.circles:
+        for sign in (1.0, -1.0):
+            slope = np.zeros(condition.dimension)
+            slope[axis] = sign * period / condition.range[axis]
+            found.append(slope)
+    return found

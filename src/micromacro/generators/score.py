@@ -1,184 +1,111 @@
-"""The conditional score-based generator, with the exact density of its discrete sampler."""
+"""The family of score-based generators: how one is built, trained and sampled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
-from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.generators.diffusion import generate, generate_with_density, invert, noise_levels
-from micromacro.generators.network import Condition, Network
-from micromacro.generators.representation import ConditionalAffine, fit_affine
-from micromacro.generators.training import TrainingSettings, train
-from micromacro.sampling.proposal import Draw
+from micromacro.errors import InputError
+from micromacro.generators.adaptive import PROBES, AdaptiveModel
+from micromacro.generators.circle import LARGEST_ANGULAR_NOISE
+from micromacro.generators.condition import Condition
+from micromacro.generators.denoiser import Denoiser, denoising_loss
+from micromacro.generators.descent import Descent
+from micromacro.generators.family import Family, minimise
+from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.representation import Layout
+from micromacro.generators.samplers import HeunModel, StochasticModel
+from micromacro.generators.schedules import SCHEDULES, schedule_named
+from micromacro.generators.training import Pairs, TrainingSettings
 
-LARGEST_NOISE = 20.0
-SMALLEST_NOISE = 0.01
-LOG_NOISE_MEAN = -1.2
-LOG_NOISE_WIDTH = 1.5
-ROUND_TRIP = 1e-3
+SAMPLERS = ("heun", "stochastic", "adaptive")
+DIVERGENCES = ("exact", "hutchinson")
+LARGEST_EXACT = 100
 
-
-class ScoreGenerator(eqx.Module):
-    """A fitted conditional generator p(q | z): the probability flow of a denoiser, over a conditional affine map."""
-
-    affine: ConditionalAffine
-    condition: Condition
-    network: Network
-    sampler_steps: int = eqx.field(static=True)
-
-    def sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """One draw given z."""
-        return self._draw(z.astype(jnp.float32), key)[0]
-
-    def log_prob(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-        """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
-        encoded, change = self._encode(q, z.astype(jnp.float32))
-        return encoded.log_prob + change, encoded.solved
-
-    def sample_and_log_prob(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with its density; not valid where the round trip back to its latent failed."""
-        z = z.astype(jnp.float32)
-        state, latent = self._draw(z, key)
-        encoded, change = self._encode(state, z)
-        returned = jnp.max(jnp.abs(encoded.latent - latent)) <= ROUND_TRIP * LARGEST_NOISE
-        return Draw(state, encoded.log_prob + change, encoded.solved & returned)
-
-    def weighted_sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
-        z = z.astype(jnp.float32)
-        made = generate_with_density(self._slope(z), self._latent(key), self._levels())
-        state = self.affine.decode(made.state, z)
-        _, change = self.affine.encode(state, z)
-        return Draw(state, made.log_prob + change, made.injective)
-
-    def _slope(self, z: Array) -> Callable:
-        features = self.condition(z)
-
-        def slope(x: Array, noise: Array) -> Array:
-            return (x - denoise(self.network, x, features, noise)) / noise
-
-        return slope
-
-    def _levels(self) -> Float[np.ndarray, "n"]:
-        return noise_levels(self.sampler_steps, LARGEST_NOISE, SMALLEST_NOISE)
-
-    def _latent(self, key: Array) -> Float[Array, "Y"]:
-        scale = np.sqrt(self._levels()[0] ** 2 + 1)
-        return jax.random.normal(key, self.affine.period.shape, jnp.float32) * scale
-
-    def _draw(self, z: Array, key: Array) -> tuple[Array, Array]:
-        latent = self._latent(key)
-        return self.affine.decode(generate(self._slope(z), latent, self._levels()), z), latent
-
-    def _encode(self, q: Array, z: Array):
-        residual, change = self.affine.encode(q, z)
-        return invert(self._slope(z), residual, self._levels()), change
+ScoreModel = HeunModel | StochasticModel | AdaptiveModel
 
 
-def denoise(network: Network, x: Float[Array, "Y"], features: Array, noise: Float[Array, ""]) -> Float[Array, "Y"]:
-    """The denoised state. Source: Karras et al., NeurIPS 2022, eq. 7 and table 1, with unit data."""
-    total = noise**2 + 1
-    output = network(x / jnp.sqrt(total), features, jnp.log(noise) / 4)
-    return x / total + noise / jnp.sqrt(total) * output
-
-
-def denoising_loss(
-    model: tuple[Condition, Network], residual: Float[Array, "batch Y"], z: Float[Array, "batch d"], key: Key[Array, ""]
-) -> Float[Array, ""]:
-    """The weighted denoising loss, its noise levels stratified over the batch. Source: Karras et al. 2022, eq. 8."""
-    condition, network = model
-    level_key, order_key, noise_key = jax.random.split(key, 3)
-    batch = len(residual)
-    quantile = (jnp.arange(batch) + jax.random.uniform(level_key, (batch,), jnp.float32)) / batch
-    quantile = jnp.clip(quantile, 1e-5, 1 - 1e-5)[jax.random.permutation(order_key, batch)]
-    level = jnp.exp(LOG_NOISE_MEAN + LOG_NOISE_WIDTH * jax.scipy.special.ndtri(quantile))
-    noise = jax.random.normal(noise_key, residual.shape, jnp.float32)
-
-    def one(x0, z, sigma, eps):
-        total = sigma**2 + 1
-        x = x0 + sigma * eps
-        target = (x0 - x / total) * jnp.sqrt(total) / sigma
-        output = network(x / jnp.sqrt(total), condition(z), jnp.log(sigma) / 4)
-        return jnp.sum((output - target) ** 2)
-
-    return jnp.mean(jax.vmap(one)(residual, z, level, noise))
+def sampler_loss(model: ScoreModel, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:
+    """The loss of the denoiser in a sampler."""
+    return denoising_loss(model.denoiser, pairs, key)
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
-    """How the score-based generator is built and trained; sizes are derived from the dimension where left out."""
+class ScoreSettings(Family):
+    """How the score-based generator is built, trained and sampled; sizes come from the dimension where left out.
 
+    **Arguments:**
+
+    - `schedule`: of the noise; `edm` needs the fewest steps.
+    - `sampler`: `heun`, fixed steps, whose density is exact for what they draw; `adaptive`, the continuous flow with
+      its density to `tolerance`; `stochastic`, without a density.
+    - `sampler_steps`: of `heun` and `stochastic`.
+    - `divergence`: of `adaptive`: `exact`, or `hutchinson`, with random probes; exact up to 100 dimensions where left
+      out.
+    - `churn`: how much noise `stochastic` adds over all steps.
+
+    **Raises:** `InputError` for names that are not known.
+    """
+
+    kind: ClassVar[str] = "score"
     width: int | None = None
     depth: int = 2
     training_steps: int | None = None
     batch_size: int = 512
     learning_rate: float = 3e-3
+    schedule: Literal["edm", "ve", "vp"] = "edm"
+    sampler: Literal["heun", "stochastic", "adaptive"] = "heun"
     sampler_steps: int = 12
+    tolerance: float = 1e-4
+    divergence: Literal["exact", "hutchinson"] | None = None
+    churn: float = 4.0
 
-    def fit(
-        self,
-        q: Float[np.ndarray, "n Y"],
-        z: Float[np.ndarray, "n d"],
-        weight: Float[np.ndarray, "n"],
-        coarse: CoarseVariable,
-        key: Key[Array, ""],
-        *,
-        attached: Float[np.ndarray, "Y d"] | None = None,
-        period: Float[np.ndarray, "Y"] | None = None,
-        previous: ScoreGenerator | None = None,
-        on_chunk: Callable[[int], None] = lambda _: None,
-    ) -> ScoreGenerator:
-        """A generator of q given z from weighted pairs.
+    def __post_init__(self):
+        named = {"schedule": tuple(SCHEDULES), "sampler": SAMPLERS, "divergence": (*DIVERGENCES, None)}
+        for name, known in named.items():
+            if getattr(self, name) not in known:
+                raise InputError(name, f"be one of {known}", getattr(self, name))
 
-        **Arguments:**
+    @property
+    def has_density(self) -> bool:
+        """It has, unless noise is added along the way."""
+        return self.sampler != "stochastic"
 
-        - `attached`, `period`: which coordinates are periodic coarse variables (see `ConditionalAffine`).
-        - `previous`: a generator to go on from, with a third of the steps.
-        - `on_chunk`: called with the number of training steps just done.
-        """
-        dimension = q.shape[1]
-        attached = np.zeros((dimension, coarse.dimension)) if attached is None else attached
-        period = np.full(dimension, np.inf) if period is None else period
-        fit_key, train_key = jax.random.split(key)
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(fit_key), np.uint32))
-        affine, condition, network = self._start(q, z, weight, coarse, attached, period, previous, fit_key, rng)
-        residual = jax.jit(jax.vmap(lambda a, b: affine.encode(a, b)[0]))(jnp.asarray(q), _single(z))
-        training = TrainingSettings(self.steps_for(previous), self.batch_size, self.learning_rate)
-        pairs = np.asarray(residual), np.asarray(z, np.float32)
-        trained, _ = train((condition, network), denoising_loss, pairs, weight, training, train_key, on_chunk)
-        return ScoreGenerator(affine, condition, trained[1], self.sampler_steps)
+    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> ScoreModel:
+        """An untrained denoiser in its sampler."""
+        # angles alone forget where they started at less noise than unit data do
+        schedule = schedule_named(self.schedule, None if layout.reals else LARGEST_ANGULAR_NOISE)
+        width = self.width_for(layout.dimension)
+        return self._sampler(Denoiser(condition, layout, schedule, width, self.depth, key))
 
-    def skeleton(self, dimension: int, coarse: CoarseVariable) -> ScoreGenerator:
-        """An untrained generator of the same structure, to hold the parameters of a stored one."""
-        condition = Condition.of(coarse)
-        network = Network(dimension, condition.size, self.width_for(dimension), self.depth, jax.random.key(0))
-        d, y = coarse.dimension, dimension
-        shapes = (0, d), (d,), (0, y), (0, y, d), (0, y, y), (y, d), (y,)
-        affine = ConditionalAffine(*(jnp.zeros(shape, jnp.float32) for shape in shapes), coarse=coarse)
-        return ScoreGenerator(affine, condition, network, self.sampler_steps)
+    def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
+        """Denoising score matching."""
+        training = TrainingSettings(steps, self.batch_size, self.learning_rate)
+        return minimise(Descent(sampler_loss), model, data, weight, training, keys, on_chunk)
 
-    def steps_for(self, previous: ScoreGenerator | None) -> int:
-        """Training steps: all of them for a new generator, a third to go on from a previous one."""
+    def steps_for(self, dimension: int, *, warm: bool) -> int:
+        """3000 unless given; a third of them to go on from a previous generator."""
         steps = self.training_steps or 3000
-        return steps if previous is None else max(250, steps // 3)
+        return max(250, steps // 3) if warm else steps
 
     def width_for(self, dimension: int) -> int:
         """The width of the network: 64 up to three dimensions, growing to 192."""
         return self.width or (64 if dimension <= 3 else 96 if dimension <= 12 else 128 if dimension <= 32 else 192)
 
-    def _start(self, q, z, weight, coarse, attached, period, previous, key, rng):
-        if previous is not None:
-            return previous.affine, previous.condition, previous.network
-        affine = fit_affine(q, z, weight, coarse, attached, period, rng)
-        condition = Condition.of(coarse)
-        network = Network(q.shape[1], condition.size, self.width_for(q.shape[1]), self.depth, key)
-        return affine, condition, network
+    def divergence_for(self, dimension: int) -> str:
+        """Which divergence the adaptive sampler takes."""
+        return self.divergence or ("exact" if dimension <= LARGEST_EXACT else "hutchinson")
 
+    def resampled(self, generator: Any) -> Any:
+        """A generator of other score settings, with its denoiser as it is, in the sampler of these settings."""
+        wrapper = DensityGenerator if self.has_density else Generator
+        return wrapper(generator.representation, self._sampler(generator.model.denoiser), self)
 
-def _single(values: np.ndarray) -> Float[Array, "..."]:
-    return jnp.asarray(values, jnp.float32)
+    def _sampler(self, denoiser: Denoiser) -> ScoreModel:
+        if self.sampler == "heun":
+            return HeunModel(denoiser, self.sampler_steps)
+        if self.sampler == "stochastic":
+            return StochasticModel(denoiser, self.sampler_steps, self.churn)
+        exact = self.divergence_for(denoiser.layout.dimension) == "exact"
+        return AdaptiveModel(denoiser, self.tolerance, None if exact else PROBES)

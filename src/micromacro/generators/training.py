@@ -1,93 +1,250 @@
-"""The training loop that generators share: weighted batches, averaged weights, one compiled scan."""
+"""The training loop that all generators share.
+
+Weighted mini-batches, averaged weights, a validation split, early stopping, recovery from losses that are not finite,
+warm start, one key for all that is random, and any number of independent models (seeds) at once.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Key
 
 from micromacro.errors import PhysicsError
 
 CHUNK = 250
+MOST_RECOVERIES = 4
+SLOWER = 0.3
+VALIDATION_ROWS = 4096
+
+
+class Pairs(NamedTuple):
+    """Represented states `(..., Y)` and conditions `(..., d)` in single precision."""
+
+    state: Float[Array, "... Y"]
+    z: Float[Array, "... d"]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """How one model learns from one batch; settings alone, hashable, so that compiled code is used again."""
+
+    @property
+    def batches(self) -> int:
+        """Batches that one step uses up."""
+        ...
+
+    def start(self, model: Any, steps: int, learning_rate: float) -> Any:
+        """What changes during training, with the model in it; all arrays, so that no setting compiles code anew."""
+        ...
+
+    def improve(self, carry: Any, pairs: Pairs, key: Key[Array, ""], rate: Float[Array, ""]) -> tuple[Any, Array]:
+        """One step: from pairs `(batches, batch, ...)` to the next carry and the loss. `rate` scales every update."""
+        ...
+
+    def result(self, carry: Any) -> Any:
+        """The model with averaged weights."""
+        ...
+
+    def judge(self, model: Any, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:
+        """The validation loss on held-out pairs `(n, ...)`; lower is better."""
+        ...
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Adam with a warm-up, a cosine decay and clipped gradients; the averaged weights are the result."""
+    """How long to train, and on how much at a time.
+
+    **Arguments:**
+
+    - `steps`: at most so many, rounded up to multiples of 250.
+    - `patience`: stop after so many steps without a better validation loss; never where `None`.
+    - `validation_share`: of the pairs, held out.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
+    patience: int | None = None
+    validation_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: `model`, the averaged weights of the best validation loss; one entry a chunk in the rest.
+
+    Of several models at once every array has a leading axis.
+    """
+
+    model: Any
+    loss: Float[np.ndarray, "models chunks"]
+    validation: Float[np.ndarray, "models chunks"]
+    recoveries: int
+
+
+@dataclass
+class _Members:
+    """Where the training of several models stands."""
+
+    carry: Any
+    best: Any
+    best_validation: Float[np.ndarray, "models"]
+    since_best: np.ndarray
+    rate: Float[np.ndarray, "models"]
+    recoveries: int = 0
+    loss: list = field(default_factory=list)
+    validation: list = field(default_factory=list)
 
 
 def train(
+    objective: Objective,
     model: Any,
-    loss: Callable[[Any, Float[Array, "batch ..."], Float[Array, "batch ..."], Key[Array, ""]], Float[Array, ""]],
-    data: tuple[Float[np.ndarray, "n ..."], Float[np.ndarray, "n ..."]],
+    data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
     weight: Float[np.ndarray, "n"],
     settings: TrainingSettings,
-    key: Key[Array, ""],
+    keys: Key[Array, "models"],
     on_chunk: Callable[[int], None] = lambda _: None,
-) -> tuple[Any, Float[np.ndarray, "chunks"]]:
-    """Minimise the expected loss over weighted pairs; returns the averaged model and the loss of each chunk.
+) -> Trained:
+    """Train independent models, one for each key, on weighted pairs.
 
     **Arguments:**
 
-    - `loss`: (model, first `(batch, ...)`, second `(batch, ...)`, key) to a scalar.
-    - `data`: the pairs; drawn with probability proportional to `weight`, stratified within a batch.
+    - `model`: every array of it with a leading axis `models`.
+    - `data`: represented states and conditions; rows are drawn with probability proportional to `weight`, stratified
+      within a batch. Equal states stand on the same side of the validation split.
     - `on_chunk`: called with the number of steps just done.
 
-    **Raises:** `PhysicsError` where the loss is not finite.
+    **Raises:** `PhysicsError` where the loss stays not finite at ever smaller learning rates.
     """
-    chunks = max(1, settings.steps // CHUNK)
-    optimiser = _optimiser(settings, chunks * CHUNK)
-    parameters, rest = eqx.partition(model, eqx.is_inexact_array)
-    cumulative = jnp.asarray(np.cumsum(weight) / np.sum(weight), jnp.float32)
-    arrays = tuple(jnp.asarray(part, jnp.float32) for part in data)
-    run = _compiled(loss, rest, optimiser, settings.batch_size, 1 - 1 / max(20.0, 0.05 * chunks * CHUNK))
-    carry = (parameters, parameters, optimiser.init(parameters))
-    losses = []
+    chunks = max(1, -(-settings.steps // CHUNK))
+    held_out = validation_rows(data[0], settings.validation_share)
+    batches = [_Batches(data, np.where(held_out, 0.0, weight), key) for key in keys]
+    validation = _validation_pairs(data, weight, held_out)
+    carry = eqx.filter_vmap(lambda model: objective.start(model, chunks * CHUNK, settings.learning_rate))(model)
+    count = len(keys)
+    members = _Members(carry, model, np.full(count, np.inf), np.zeros(count, int), np.ones(count))
     for chunk in range(chunks):
-        carry, value = run(carry, arrays, cumulative, jax.random.fold_in(key, chunk))
-        losses.append(float(value))
-        if not np.isfinite(losses[-1]):
+        _improve(objective, members, batches, settings.batch_size, jax.vmap(jax.random.fold_in, (0, None))(keys, chunk))
+        _remember(objective, members, validation, jax.random.key(0))
+        on_chunk(CHUNK)
+        if settings.patience is not None and np.all(members.since_best * CHUNK >= settings.patience):
+            break
+    loss, judged = np.stack(members.loss, axis=1), np.stack(members.validation, axis=1)
+    return Trained(members.best, loss, judged, members.recoveries)
+
+
+def validation_rows(state: Float[np.ndarray, "n Y"], share: float) -> np.ndarray:
+    """Which rows are held out: chosen by their content, so that copies of one state are never on both sides."""
+    bits = np.ascontiguousarray(state, np.float32).view(np.uint32).astype(np.uint64)
+    mixed = np.zeros(len(state), np.uint64)
+    for column in bits.T:
+        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    chosen = mixed % np.uint64(1000) < np.uint64(round(1000 * share))
+    return chosen & (chosen.sum() < len(state))
+
+
+class _Batches:
+    """Rows of the data for a chunk of steps, drawn by weight."""
+
+    def __init__(self, data: tuple, weight: np.ndarray, key: Array):
+        self._data = tuple(np.asarray(part, np.float32) for part in data)
+        self._cumulative = np.cumsum(weight) / np.sum(weight)
+        self._rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+
+    def draw(self, steps: int, size: int) -> Pairs:
+        stratified = (np.arange(size) + self._rng.random((steps, size))) / size
+        rows = np.searchsorted(self._cumulative, np.minimum(stratified, self._cumulative[-1] * (1 - 1e-12)), "right")
+        return Pairs(*(part[np.minimum(rows, len(part) - 1)] for part in self._data))
+
+
+def _validation_pairs(data: tuple, weight: np.ndarray, held_out: np.ndarray) -> Pairs:
+    # of too few pairs all serve, rather than none
+    rows = np.flatnonzero(held_out & (weight > 0))
+    rows = rows if len(rows) else np.flatnonzero(weight > 0)
+    pick = np.random.default_rng(0).choice(rows, VALIDATION_ROWS, p=weight[rows] / weight[rows].sum())
+    return Pairs(*(jnp.asarray(np.asarray(part)[pick], jnp.float32) for part in data))
+
+
+def _improve(objective: Objective, members: _Members, batches: list[_Batches], size: int, keys: Array) -> None:
+    """One chunk of steps; a model whose loss is not finite goes back to where it began, and on more slowly."""
+    while True:
+        drawn = [one.draw(CHUNK * objective.batches, size) for one in batches]
+        shape = (len(drawn), CHUNK, objective.batches, size, -1)
+        pairs = jax.tree.map(lambda *parts: np.stack(parts).reshape(shape), *drawn)
+        carry, loss = _run_chunk(objective, members.carry, Pairs(*pairs), keys, jnp.asarray(members.rate, jnp.float32))
+        loss = np.asarray(loss)
+        bad = ~np.isfinite(loss)
+        if not bad.any():
+            members.carry = carry
+            members.loss.append(loss)
+            return
+        members.recoveries += 1
+        if members.recoveries > MOST_RECOVERIES:
             raise PhysicsError(
-                "the training loss is not finite",
-                where=f"generator, training step {(chunk + 1) * CHUNK}",
+                f"the training loss is not finite, at {MOST_RECOVERIES} learning rates",
+                where=f"generator, training step {(len(members.loss) + 1) * CHUNK}",
                 remedy="Lower [generator] learning_rate, or check the observed states for huge values.",
             )
-        on_chunk(CHUNK)
-    return eqx.combine(carry[1], rest), np.asarray(losses)
+        members.rate = np.where(bad, SLOWER * members.rate, members.rate)
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 10_000 + members.recoveries)
 
 
-def _optimiser(settings: TrainingSettings, steps: int) -> optax.GradientTransformation:
-    warm_up = min(200, steps // 10)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warm_up, steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+def _remember(objective: Objective, members: _Members, validation: Pairs, key: Array) -> None:
+    """Keep the best averaged weights of each model."""
+    averaged, value = _judge(objective, members.carry, validation, key)
+    value = np.where(np.isfinite(value), value, np.inf)
+    better = (value < members.best_validation) | ~np.isfinite(members.best_validation)
+    members.best = _where(jnp.asarray(better), averaged, members.best)
+    members.best_validation = np.where(better, value, members.best_validation)
+    members.since_best = np.where(better, 0, members.since_best + 1)
+    members.validation.append(value)
 
 
-def _compiled(loss: Callable, rest: Any, optimiser: optax.GradientTransformation, batch: int, decay: float) -> Callable:
-    def step(arrays, cumulative, carry, key):
-        parameters, averaged, state = carry
-        pick_key, loss_key = jax.random.split(key)
-        stratified = (jnp.arange(batch) + jax.random.uniform(pick_key, (batch,), jnp.float32)) / batch
-        pick = jnp.clip(jnp.searchsorted(cumulative, stratified), 0, len(cumulative) - 1)
-        first, second = (part[pick] for part in arrays)
-        value, gradient = jax.value_and_grad(lambda p: loss(eqx.combine(p, rest), first, second, loss_key))(parameters)
-        update, state = optimiser.update(gradient, state)
-        parameters = optax.apply_updates(parameters, update)
-        averaged = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, averaged, parameters)
-        return (parameters, averaged, state), value
+@eqx.filter_jit
+def _run_chunk(objective: Objective, carry: Any, pairs: Pairs, keys: Array, rate: Array) -> tuple[Any, Array]:
+    def one(carry, pairs, key, rate):
+        arrays, rest = eqx.partition(carry, eqx.is_array)
 
-    @jax.jit
-    def run(carry, arrays, cumulative, key):
-        carry, values = jax.lax.scan(partial(step, arrays, cumulative), carry, jax.random.split(key, CHUNK))
-        return carry, jnp.mean(values)
+        def step(arrays, inputs):
+            new, loss = objective.improve(eqx.combine(arrays, rest), inputs[0], inputs[1], rate)
+            return eqx.filter(new, eqx.is_array), loss
 
-    return run
+        arrays, loss = jax.lax.scan(step, arrays, (pairs, jax.random.split(key, CHUNK)))
+        return eqx.combine(arrays, rest), jnp.mean(loss)
+
+    return _over_members(one)(carry, pairs, keys, rate)
+
+
+@eqx.filter_jit
+def _judge(objective: Objective, carry: Any, validation: Pairs, key: Array) -> tuple[Any, Array]:
+    def one(carry):
+        model = objective.result(carry)
+        return model, objective.judge(model, validation, key)
+
+    return _over_members(one)(carry)
+
+
+@eqx.filter_jit
+def _where(better: Array, new: Any, old: Any) -> Any:
+    def choose(a, b):
+        return jnp.where(better.reshape((-1,) + (1,) * (a.ndim - 1)), a, b) if eqx.is_array(a) else a
+
+    return jax.tree.map(choose, new, old)
+
+
+def _over_members(function: Callable) -> Callable:
+    """Batched over the leading axis; without a batch where that is one, which compiles to faster code."""
+
+    def call(*arguments):
+        arrays = [leaf for leaf in jax.tree.leaves(arguments) if eqx.is_array(leaf)]
+        if len(arrays[0]) > 1:
+            return eqx.filter_vmap(function)(*arguments)
+        first = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, arguments)
+        return jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, function(*first))
+
+    return call

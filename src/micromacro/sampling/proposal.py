@@ -17,6 +17,15 @@ class Draw(NamedTuple):
 
 
 @runtime_checkable
+class ConditionalSampler(Protocol):
+    """What can draw observed states given z, with or without a density; of one sample, to be batched."""
+
+    def sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """One draw given z."""
+        ...
+
+
+@runtime_checkable
 class ConditionalProposal(Protocol):
     """A conditional density over observed states that can be drawn from and evaluated; of one sample, to be batched."""
 

@@ -1,0 +1,95 @@
+"""A round that a generator without a density can only seed: the physics relaxes, and nothing corrects the wells."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from scipy.spatial import cKDTree
+
+from micromacro.coupling.moves import to_hidden
+from micromacro.coupling.rounds import Round, Schedule, local_round
+from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.proposal import ConditionalSampler
+from micromacro.sampling.windows import Windows
+
+RELAXATION_CHUNKS = 8
+
+
+def seeded_round(
+    engine: JaxEngine,
+    generator: ConditionalSampler,
+    windows: Windows,
+    positions: Float[Array, "windows walkers D"],
+    labels: Int[np.ndarray, "..."],
+    tuning: Tuning,
+    schedule: Schedule,
+    key: Key[Array, ""],
+    on_chunk: Callable[[int], None] = lambda _: None,
+) -> Round:
+    """Put every walker on a draw of the generator, let the physics relax it, and sample by local moves.
+
+    The proportions of hidden wells stay those of the generator wherever walkers do not cross: the round says in which
+    well each walker began, so that mixing can be judged between them.
+
+    **Arguments:**
+
+    - `positions`: walkers to replace; one whose draw cannot be simulated keeps its place.
+    - `labels`: `(walkers,)` or `(windows, walkers)`, the starting points that `positions` came from.
+    """
+    seed_key, round_key = jax.random.split(key)
+    seeds = seed(engine, generator, windows, positions, seed_key)
+    observe = jax.jit(jax.vmap(jax.vmap(engine.system.observe)))
+    labels = np.broadcast_to(labels, positions.shape[:2])
+    start = nearest_labels(np.asarray(observe(positions)), labels, np.asarray(observe(seeds)))
+    result = local_round(
+        engine,
+        windows,
+        seeds,
+        tuning,
+        schedule,
+        round_key,
+        exchange=False,
+        adapt_chunks=RELAXATION_CHUNKS,
+        on_chunk=on_chunk,
+    )
+    return replace(result, start=start)
+
+
+def seed(
+    engine: JaxEngine,
+    generator: ConditionalSampler,
+    windows: Windows,
+    positions: Float[Array, "windows walkers D"],
+    key: Key[Array, ""],
+) -> Float[Array, "windows walkers D"]:
+    """Draws at the centre of every window where they can be simulated, `positions` elsewhere; one evaluation each."""
+
+    @eqx.filter_jit
+    def batch(generator, windows, positions, keys):
+        def one(center, position, key):
+            state, reachable = to_hidden(engine.system, generator.sample(center, key).astype(position.dtype))
+            walker = engine.evaluate(center, windows, state)
+            usable = reachable & jnp.isfinite(walker.log_target) & jnp.all(jnp.isfinite(walker.gradient))
+            return jnp.where(usable, state, position)
+
+        return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(windows.centers, positions, keys)
+
+    engine.evaluations += positions.shape[0] * positions.shape[1]
+    return batch(generator, windows, positions, jax.random.split(key, positions.shape[:2]))
+
+
+def nearest_labels(
+    known: Float[np.ndarray, "windows walkers Y"],
+    labels: Int[np.ndarray, "windows walkers"],
+    states: Float[np.ndarray, "windows walkers Y"],
+) -> Int[np.ndarray, "windows walkers"]:
+    """The label of the known state of the same window that is nearest to each state, in units of their spread."""
+    found = np.empty(states.shape[:2], int)
+    for window, (reference, label, here) in enumerate(zip(known, labels, states, strict=True)):
+        spread = np.maximum(reference.std(axis=0), 1e-12)
+        found[window] = label[cKDTree(reference / spread).query(here / spread)[1]]
+    return found

@@ -1,0 +1,182 @@
+"""What the families of conditional generators share: settings that fit, and what a fit checks and prepares."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from micromacro.coordinates.space import Space
+from micromacro.errors import InputError
+from micromacro.generators.condition import Condition
+from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.representation import (
+    Layout,
+    Representation,
+    fit_representation,
+    inside_bounds,
+    untrained_representation,
+)
+from micromacro.generators.training import Objective, TrainingSettings, train
+
+FEWEST_PAIRS = 50
+AnyGenerator = TypeVar("AnyGenerator", Generator, DensityGenerator)
+
+
+class Family(abc.ABC):
+    """Settings of one family of conditional generators: `fit` makes a generator of them and of weighted pairs.
+
+    A family says how a model is built and what it minimises; subclasses are frozen dataclasses.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def has_density(self) -> bool:
+        """Whether fitted generators are proposals with a density."""
+
+    @abc.abstractmethod
+    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> Any:
+        """An untrained model of represented states."""
+
+    @abc.abstractmethod
+    def learn(
+        self,
+        model: Any,
+        data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
+        weight: Float[np.ndarray, "n"],
+        keys: Key[Array, "models"],
+        steps: int,
+        on_chunk: Callable[[int], None],
+    ) -> Any:
+        """The model, every array with a leading axis `models`, after so many training steps on represented pairs."""
+
+    @abc.abstractmethod
+    def steps_for(self, dimension: int, *, warm: bool) -> int:
+        """Training steps: all of them for a new generator, fewer to go on from a previous one; 0 without training."""
+
+    def fit(
+        self,
+        q: Float[np.ndarray, "n Y"],
+        z: Float[np.ndarray, "n d"],
+        weight: Float[np.ndarray, "n"],
+        key: Key[Array, ""],
+        *,
+        state: Space | None = None,
+        condition: Space | None = None,
+        previous: Any = None,
+        on_chunk: Callable[[int], None] = lambda _: None,
+    ) -> Any:
+        """A generator of q given z from weighted pairs.
+
+        **Arguments:**
+
+        - `q`, `z`, `weight`: pairs, and weights of any positive total, zero allowed.
+        - `state`, `condition`: where both live; unbounded, and a box about the data, where left out.
+        - `previous`: a generator of the same settings to go on from, with fewer steps and its representation.
+        - `on_chunk`: called with the number of training steps just done.
+
+        **Returns:** a `DensityGenerator` where the family has a density, else a `Generator`.
+
+        **Raises:** `InputError` for arrays that do not fit each other or the spaces; `PhysicsError` where training fails.
+        """
+        fitted = self.fit_many(
+            q, z, weight, key[None], state=state, condition=condition, previous=previous, on_chunk=on_chunk
+        )
+        return fitted[0]
+
+    def fit_many(
+        self,
+        q: Float[np.ndarray, "n Y"],
+        z: Float[np.ndarray, "n d"],
+        weight: Float[np.ndarray, "n"],
+        keys: Key[Array, "models"],
+        *,
+        state: Space | None = None,
+        condition: Space | None = None,
+        previous: Any = None,
+        on_chunk: Callable[[int], None] = lambda _: None,
+    ) -> list[Any]:
+        """Independent generators, one for each key, trained at once. See `fit`."""
+        q, z, weight = (np.asarray(part, float) for part in (q, z, weight))
+        state = Space.unbounded(q.shape[1]) if state is None else state
+        condition = Space.containing(z) if condition is None else condition
+        check_pairs(q, z, weight, state, condition)
+        representation = self._representation(q, z, weight, state, condition, previous, keys[0])
+        encode = jax.jit(jax.vmap(lambda a, b: representation.encode(a, b).state))
+        data = np.asarray(encode(jnp.asarray(inside_bounds(q, state)), jnp.asarray(z, jnp.float32))), z
+        build_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        models = _stack([self._model(representation, previous, key) for key in build_keys])
+        steps = self.steps_for(q.shape[1], warm=previous is not None)
+        models = self.learn(models, data, weight, train_keys, steps, on_chunk)
+        wrapper = DensityGenerator if self.has_density else Generator
+        return [wrapper(representation, _member(models, number), self) for number in range(len(keys))]
+
+    def skeleton(self, state: Space, condition: Space, circles: tuple[int, ...]) -> Any:
+        """An untrained generator of the same structure, to hold the parameters of a stored one."""
+        representation = untrained_representation(state, condition, circles)
+        wrapper = DensityGenerator if self.has_density else Generator
+        model = self.build(representation.layout, Condition(condition), jax.random.key(0))
+        return wrapper(representation, model, self)
+
+    def _representation(self, q, z, weight, state, condition, previous, key) -> Representation:
+        if previous is not None:
+            if previous.state != state or previous.condition != condition or previous.settings != self:
+                raise InputError("previous", "be a generator of the same settings and spaces", previous.settings)
+            return previous.representation
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+        return fit_representation(q, z, weight, state, condition, rng)
+
+    def _model(self, representation: Representation, previous: Any, key: Array) -> Any:
+        if previous is not None:
+            return previous.model
+        return self.build(representation.layout, Condition(representation.affine.condition), key)
+
+
+def minimise(
+    objective: Objective,
+    model: Any,
+    data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
+    weight: Float[np.ndarray, "n"],
+    settings: TrainingSettings,
+    keys: Key[Array, "models"],
+    on_chunk: Callable[[int], None],
+) -> Any:
+    """The models that training gives: see `micromacro.generators.training.train`."""
+    return train(objective, model, data, weight, settings, keys, on_chunk).model
+
+
+def check_pairs(
+    q: Float[np.ndarray, "n Y"], z: Float[np.ndarray, "n d"], weight: Float[np.ndarray, "n"], state: Space, condition: Space
+) -> None:
+    """Raise `InputError` where training data do not fit each other or where they are said to live."""
+    if not len(q) == len(z) == len(weight):
+        raise InputError("q, z and weight", "have equal lengths", (len(q), len(z), len(weight)))
+    if len(q) < FEWEST_PAIRS:
+        raise InputError("q", f"hold at least {FEWEST_PAIRS} states to learn from", len(q))
+    for name, values, space in (("q", q, state), ("z", z, condition)):
+        if values.shape[1] != space.dimension:
+            raise InputError(name, f"have {space.dimension} columns, as its space has", values.shape[1])
+        if not np.all(np.isfinite(values)):
+            raise InputError(name, "be finite", f"{np.sum(~np.isfinite(values))} values that are not")
+    bound = ~np.asarray(state.periodic)
+    outside = bound & ((q < np.asarray(state.lower)) | (q > np.asarray(state.upper)))
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        ends = state.lower[column], state.upper[column]
+        raise InputError(f"q[:, {column}]", f"lie between its bounds {ends}", q[row, column])
+    if not (np.all(np.isfinite(weight)) and np.all(weight >= 0) and weight.sum() > 0):
+        raise InputError("weight", "be finite, not negative, and positive somewhere", f"a sum of {weight.sum()}")
+
+
+def _stack(models: list) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *models)
+
+
+def _member(models: Any, number: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[number] if eqx.is_array(leaf) else leaf, models)

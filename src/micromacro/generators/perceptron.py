@@ -1,0 +1,26 @@
+"""A plain network for adversarial training: leaky rectifiers, no normalisation, which would couple what a batch holds."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+SLOPE = 0.2
+
+
+class Perceptron(eqx.Module):
+    """`depth` hidden layers of `width` leaky rectifiers between `inputs` and `outputs` numbers, in single precision."""
+
+    layers: list[eqx.nn.Linear]
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int, key: Key[Array, ""]):
+        sizes = [inputs, *[width] * depth, outputs]
+        keys = jax.random.split(key, len(sizes) - 1)
+        pairs = zip(sizes[:-1], sizes[1:], keys, strict=True)
+        self.layers = [eqx.nn.Linear(size, after, dtype=jnp.float32, key=one) for size, after, one in pairs]
+
+    def __call__(self, value: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
+        """The output for one sample."""
+        for layer in self.layers[:-1]:
+            value = jax.nn.leaky_relu(layer(value), SLOPE)
+        return self.layers[-1](value)

@@ -1,0 +1,94 @@
+"""Samplers of a denoiser with a fixed number of steps: deterministic, with its exact density, and stochastic."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+from micromacro.generators.base import Base, wrap_angles
+from micromacro.generators.denoiser import Denoiser
+from micromacro.generators.diffusion import Chain, generate, generate_with_density, invert, propose
+from micromacro.generators.schedules import noise_and_scale
+from micromacro.sampling.proposal import Draw
+
+# a step raises the noise level by no more than this share of it: Karras et al., NeurIPS 2022, algorithm 2
+MOST_CHURN = float(np.sqrt(2) - 1)
+
+
+class HeunModel(eqx.Module):
+    """The probability flow in a fixed number of Heun steps, with the exact density of what they draw.
+
+    **Arguments:**
+
+    - `steps`: each costs two evaluations of the network.
+    """
+
+    denoiser: Denoiser
+    steps: int = eqx.field(static=True)
+
+    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """One represented state given z."""
+        return generate(self.chain(z), self.denoiser.base.draw(key))
+
+    def log_prob(self, x: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+        """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
+        encoded = invert(self.chain(z), x)
+        return encoded.log_prob, encoded.solved
+
+    def draw_with_density(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with its density; not valid where the round trip back to its latent failed."""
+        return propose(self.chain(z), self.denoiser.base.draw(key))
+
+    def weighted_draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
+        return generate_with_density(self.chain(z), self.denoiser.base.draw(key))
+
+    def chain(self, z: Float[Array, "d"]) -> Chain:
+        """The steps given z."""
+        times = self.denoiser.schedule.times(self.steps)
+        return Chain(self.denoiser.slope(z), times, self.denoiser.base, _extent(self.denoiser, times[:-1]))
+
+
+def _extent(denoiser: Denoiser, times: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    noise, scale = noise_and_scale(denoiser.schedule, times)
+    return (scale * (1 + noise)).astype(np.float32)
+
+
+class StochasticModel(eqx.Module):
+    r"""Heun steps between which noise is added and taken out again, which washes out errors of earlier steps.
+
+    It has no density. Source: T. Karras et al., NeurIPS 2022, algorithm 2, in unscaled states at the noise levels of
+    any schedule; the last step leads to no noise at all.
+
+    **Arguments:**
+
+    - `steps`: each costs two evaluations of the network.
+    - `churn`: S_churn, how much noise is added over all steps.
+    """
+
+    denoiser: Denoiser
+    steps: int = eqx.field(static=True)
+    churn: float = eqx.field(static=True)
+
+    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """One represented state given z."""
+        features, layout = self.denoiser.condition(z), self.denoiser.layout
+        first_key, step_key = jax.random.split(key)
+        added = min(self.churn / self.steps, MOST_CHURN)
+        levels, _ = noise_and_scale(self.denoiser.schedule, self.denoiser.schedule.times(self.steps))
+
+        def expected(y: Array, noise: Array) -> Array:
+            return self.denoiser.expected_noise(y, features, noise)
+
+        def step(y: Array, inputs: tuple):
+            now, then, key = inputs
+            raised = (1 + np.float32(added)) * now
+            y = y + jnp.sqrt(raised**2 - now**2) * jax.random.normal(key, y.shape, y.dtype)
+            first = expected(y, raised)
+            second = expected(y + (then - raised) * first, then)
+            return y + (then - raised) / 2 * (first + second), None
+
+        latent = Base(layout, float(np.hypot(levels[0], 1))).draw(first_key)
+        y, _ = jax.lax.scan(step, latent, (levels[:-1], levels[1:], jax.random.split(step_key, self.steps)))
+        return wrap_angles(y - levels[-1] * expected(y, levels[-1]), layout)

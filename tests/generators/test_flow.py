@@ -1,0 +1,106 @@
+"""The flow: triangular layers, a density that is one, draws that follow it, reals and angles together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from micromacro.coordinates.space import Space
+from micromacro.generators.autoregressive import Autoregressive
+from micromacro.generators.condition import Condition
+from micromacro.generators.flow import FlowModel, FlowSettings
+from micromacro.generators.representation import Layout
+
+LAYOUT = Layout(2, 2)
+CONDITION = Condition(Space((-1.0,), (1.0,), (False,)))
+SIZES = 8, 2, 6  # width, depth, bins
+Z = jnp.array([0.3], jnp.float32)
+
+
+def _random(model, seed, scale=0.3):
+    """The same model with random parameters: far from the identity, but not wild."""
+    leaves, structure = jax.tree.flatten(model)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    moved = [
+        leaf + scale * jax.random.normal(key, leaf.shape, leaf.dtype) for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
+
+
+def _model(layout: Layout, layers: int) -> FlowModel:
+    settings = FlowSettings(width=SIZES[0], depth=SIZES[1], knots=SIZES[2], layers=layers)
+    return _random(settings.build(layout, CONDITION, jax.random.key(0)), 1)
+
+
+def _states(layout: Layout, n: int) -> jax.Array:
+    rng = np.random.default_rng(2)
+    reals, angles = 1.5 * rng.normal(size=(n, layout.reals)), rng.uniform(-np.pi, np.pi, (n, layout.circles))
+    return jnp.asarray(np.hstack([reals, angles]), jnp.float32)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_layer_is_triangular_with_the_slopes_that_it_gives(backwards):
+    layer = _random(Autoregressive.new(LAYOUT, CONDITION.size, SIZES, backwards, jax.random.key(0)), 1)
+    features, x = CONDITION(Z), _states(LAYOUT, 1)[0]
+    jacobian = jax.jacobian(lambda x: layer.forward(x, features).value)(x)
+    wrong_side = np.tril(jacobian, -1) if backwards else np.triu(jacobian, 1)
+    other_side = np.triu(jacobian, 1) if backwards else np.tril(jacobian, -1)
+    assert np.all(wrong_side == 0)
+    assert np.count_nonzero(other_side) == 6
+    np.testing.assert_allclose(layer.forward(x, features).log_slope, np.log(np.diag(jacobian)), atol=1e-4)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_layer_leads_back(backwards):
+    layer = _random(Autoregressive.new(LAYOUT, CONDITION.size, SIZES, backwards, jax.random.key(0)), 1)
+    features, x = CONDITION(Z), _states(LAYOUT, 200)
+    back = jax.vmap(lambda x: layer.inverse(layer.forward(x, features).value, features))(x)
+    np.testing.assert_allclose(back, x, atol=2e-4)
+
+
+def test_a_new_model_is_its_base():
+    model = FlowSettings(width=8).build(LAYOUT, CONDITION, jax.random.key(0))
+    x = _states(LAYOUT, 20)
+    log_prob, known = jax.vmap(model.log_prob, (0, None))(x, Z)
+    np.testing.assert_allclose(log_prob, jax.vmap(model.base.log_prob)(x), atol=1e-5)
+    assert known.all()
+
+
+def test_a_batch_on_the_last_axis_is_what_its_members_are():
+    model, x = _model(LAYOUT, 2), _states(LAYOUT, 20)
+    features = jnp.broadcast_to(model.condition(Z)[:, None], (CONDITION.size, 20))
+    alone = jax.vmap(model.log_prob, (0, None))(x, Z)[0]
+    np.testing.assert_allclose(model.log_density(x.T, features), alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [Layout(2, 0), Layout(1, 1), Layout(0, 2)])
+def test_the_density_integrates_to_one_and_draws_follow_it(layout):
+    model = _model(layout, 2)
+    axes = [np.linspace(-10, 10, 601)] * layout.reals + [np.linspace(-np.pi, np.pi, 361)[:-1]] * layout.circles
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    features = jnp.broadcast_to(model.condition(Z)[:, None], (CONDITION.size, len(grid)))
+    share = np.exp(model.log_density(jnp.asarray(grid.T, jnp.float32), features), dtype=float)
+    share *= np.prod([axis[1] - axis[0] for axis in axes])
+    assert abs(share.sum() - 1) < 3e-3
+    draws = jax.jit(jax.vmap(model.draw_with_density, (None, 0)))(Z, jax.random.split(jax.random.key(3), 20_000))
+    assert draws.valid.all()
+    states = np.asarray(draws.state, float)
+    for function in (np.cos, np.sin, np.tanh):
+        seen, expected = function(states), share @ function(grid)
+        assert np.all(np.abs(seen.mean(axis=0) - expected) < 4.5 * seen.std(axis=0) / np.sqrt(len(seen)) + 3e-3)
+    again = jax.vmap(model.log_prob, (0, None))(draws.state, Z)[0]
+    np.testing.assert_allclose(again, draws.log_prob, atol=1e-4)
+
+
+def test_a_density_goes_round_with_an_angle():
+    model = _model(Layout(1, 1), 2)
+    ends = jnp.array([[0.4, -np.pi], [0.4, np.pi - 1e-6]], jnp.float32)
+    one, other = jax.vmap(model.log_prob, (0, None))(ends, Z)[0]
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_data_far_out_have_a_finite_density():
+    model = _model(Layout(2, 0), 2)
+    log_prob, known = jax.vmap(model.log_prob, (0, None))(jnp.array([[1e3, 0.0], [-40.0, 40.0]], jnp.float32), Z)
+    assert known.all()
+    assert np.all(np.isfinite(log_prob))

@@ -1,7 +1,8 @@
 BIN := .venv/bin
 STAMP := .venv/installed
+PEERS := .venv-peers/installed
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench bench-generators bench-peers clean
 
 .venv: $(STAMP)
 
@@ -31,6 +32,19 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.throughput
+
+bench-generators: $(STAMP)
+	$(BIN)/python -m benchmarks.generators
+
+bench-peers: $(STAMP) $(PEERS)
+	$(BIN)/python -m benchmarks.compare_peers
+
+# PyTorch first and alone, in its build for the CPU
+$(PEERS): benchmarks/peers/requirements.txt
+	python3 -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet $(shell grep '^torch==' benchmarks/peers/requirements.txt)
+	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
+	touch $@
 
 clean:
 	rm -rf .venv runs build dist .cache .pytest_cache .ruff_cache .import_linter_cache

@@ -56,7 +56,7 @@ class Weights:
 
 def settings_of(name: str, training_steps: int | None = None) -> Any:
     """The default settings of a family; with fewer steps, for a trial, where it trains."""
-    settings = KINDS[name]()
+    settings: Any = KINDS[name]()
     if training_steps is not None and "training_steps" in {field.name for field in fields(settings)}:
         return replace(settings, training_steps=training_steps)
     return settings

@@ -25,8 +25,14 @@ class Task(NamedTuple):
 Sampler = Callable[[np.ndarray, int], np.ndarray]  # (z (d,), count) to (count, Y)
 
 
-def main(methods: dict[str, Callable[[Task, argparse.Namespace], Sampler]]) -> None:
-    """Train the method asked for on a file of pairs and write its draws and its seconds."""
+Train = Callable[[Task, argparse.Namespace], Sampler]
+
+
+def main(methods: dict[str, Train], plan: Callable[[Task, float], int] | None = None) -> None:
+    """Train the method asked for on a file of pairs and write its draws and its seconds.
+
+    `plan` turns seconds of training into a number of steps, before the clock starts.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("method", choices=methods)
     parser.add_argument("pairs", type=Path)
@@ -38,6 +44,8 @@ def main(methods: dict[str, Callable[[Task, argparse.Namespace], Sampler]]) -> N
     with np.load(asked.pairs) as file:
         arrays = [file[name] for name in ("q", "z", "held_out", "lower", "upper")]
     task = Task(*arrays, seed=asked.seed)
+    if plan and asked.effort is None:
+        asked.effort = plan(task, asked.seconds)
     start = time.perf_counter()
     sampler = methods[asked.method](task, asked)
     training = time.perf_counter() - start

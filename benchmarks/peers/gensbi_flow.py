@@ -25,15 +25,16 @@ BATCH, HELD_BACK, TRIAL_STEPS = 256, 0.1, 30
 SMALL = {"mlp_ratio": 3, "num_heads": 2, "depth": 4, "depth_single_blocks": 8, "axes_dim": [10], "qkv_bias": True}
 
 
-def batches(q: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> Iterator[tuple]:
-    """Random pairs for ever, `(batch, coordinates, 1)` each."""
+def batches(q: np.ndarray, z: np.ndarray, rng: np.random.Generator, stamps: list[float]) -> Iterator[tuple]:
+    """Random pairs for ever, `(batch, coordinates, 1)` each; when each was asked for is noted in `stamps`."""
     while True:
+        stamps.append(time.perf_counter())
         chosen = rng.integers(len(q), size=BATCH)
         yield jnp.asarray(q[chosen, :, None]), jnp.asarray(z[chosen, :, None])
 
 
-def pipeline(q: np.ndarray, z: np.ndarray, seed: int, steps: int, folder: str) -> Flux1FlowPipeline:
-    """Its pipeline on standardised pairs, a tenth of them for validation."""
+def pipeline(q: np.ndarray, z: np.ndarray, seed: int, steps: int, stamps: list[float]) -> Flux1FlowPipeline:
+    """Its pipeline after so many steps on standardised pairs, a tenth of them for validation."""
     rng, held_back = np.random.default_rng(seed), int(HELD_BACK * len(q))
     y, d = q.shape[1], z.shape[1]
     params = Flux1Params(
@@ -41,43 +42,45 @@ def pipeline(q: np.ndarray, z: np.ndarray, seed: int, steps: int, folder: str) -
         theta=10 * (y + d), param_dtype=jnp.float32, **SMALL,
     )  # fmt: skip
     config = Flux1FlowPipeline.get_default_training_config()
-    config |= {"nsteps": steps, "warmup_steps": min(500, steps // 10), "max_lr": 1e-3, "checkpoint_dir": folder}
-    return Flux1FlowPipeline(
-        batches(q[held_back:], z[held_back:], rng), batches(q[:held_back], z[:held_back], rng), y, d,
-        params=params, training_config=config,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        config |= {"nsteps": steps, "warmup_steps": min(500, steps // 10), "max_lr": 1e-3, "checkpoint_dir": folder}
+        model = Flux1FlowPipeline(
+            batches(q[held_back:], z[held_back:], rng, stamps), batches(q[:held_back], z[:held_back], rng, []), y, d,
+            params=params, training_config=config,
+        )  # fmt: skip
+        model.train(nnx.Rngs(seed), save_model=False)
+    return model
 
 
 def trained(task: Task, asked: argparse.Namespace) -> Sampler:
-    """Draws of a pipeline that was trained for as long as asked."""
-    center, scale = (task.q.mean(0), task.z.mean(0)), (task.q.std(0), task.z.std(0))
-    q, z = (
-        ((part - mean) / spread).astype(np.float32)
-        for part, mean, spread in zip((task.q, task.z), center, scale, strict=True)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        steps = asked.effort or _steps_within(asked.seconds, q, z, folder)
-        model = pipeline(q, z, task.seed, steps, folder)
-        model.train(nnx.Rngs(task.seed), save_model=False)
-    key = iter(jax.random.split(jax.random.key(task.seed), 1000))
+    """Draws of a pipeline that was trained for so many steps."""
+    (q, z), center, scale = standardised(task)
+    model = pipeline(q, z, task.seed, asked.effort, [])
+    keys = iter(jax.random.split(jax.random.key(task.seed), 1000))
 
     def sample(condition: np.ndarray, count: int) -> np.ndarray:
         observed = jnp.asarray((condition - center[1]) / scale[1], jnp.float32)[None, :, None]
-        states = np.asarray(model.sample(next(key), observed, count), float)[..., 0]
+        states = np.asarray(model.sample(next(keys), observed, count), float)[..., 0]
         return states * scale[0] + center[0]
 
     return sample
 
 
-def _steps_within(seconds: float, q: np.ndarray, z: np.ndarray, folder: str) -> int:
-    """Steps that take so many seconds, from the time of a few more than it takes to compile."""
-    took = []
-    for steps in (TRIAL_STEPS, 2 * TRIAL_STEPS):
-        start = time.perf_counter()
-        pipeline(q, z, 0, steps, folder).train(nnx.Rngs(0), save_model=False)
-        took.append(time.perf_counter() - start)
-    return max(TRIAL_STEPS, int(seconds * TRIAL_STEPS / max(took[1] - took[0], 1e-3)))
+def steps_within(task: Task, seconds: float) -> int:
+    """Steps that take so many seconds, from the time between the batches of a trial."""
+    (q, z), _, _ = standardised(task)
+    stamps = []
+    pipeline(q, z, 0, TRIAL_STEPS, stamps)
+    return max(TRIAL_STEPS, int(seconds / np.median(np.diff(stamps))))
+
+
+def standardised(task: Task) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """States and conditions with means 0 and deviations 1, their means and their deviations."""
+    parts = [task.q, task.z]
+    center, scale = [part.mean(0) for part in parts], [part.std(0) for part in parts]
+    scaled = [((part - c) / s).astype(np.float32) for part, c, s in zip(parts, center, scale, strict=True)]
+    return scaled, center, scale
 
 
 if __name__ == "__main__":
-    main({"gensbi-flow": trained})
+    main({"gensbi-flow": trained}, plan=steps_within)

@@ -8,6 +8,7 @@ Source: Gulrajani, Ahmed, Arjovsky, Dumoulin & Courville, NeurIPS 2017, algorith
 # pyright: reportMissingImports=false
 
 import argparse
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def network(inputs: int, outputs: int) -> nn.Sequential:
     """Three hidden layers."""
     sizes = [inputs, WIDTH, WIDTH, WIDTH]
     layers = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(WIDTH, outputs))
 

@@ -17,7 +17,7 @@ from benchmarks.problems.problem import GAP, Problem, normal_log_density
 from micromacro.coordinates.space import Space
 
 RADIUS, DEVIATION, SHIFT = 0.1, 0.01, 0.25
-RANGE = np.array([1.6, 3.1])  # of the observations: r adds a tenth to √2 and to 2√2
+OBSERVATIONS = Space((-1.2, -1.6), (0.45, 1.6), (False, False))  # all of them: r adds a tenth to √2, or to ±√2
 HELD_OUT, HELD_OUT_SEED = 4, 2021
 ANGLES = 200_000  # of the midpoint rule of the share that the prior leaves, right to 1e-8
 
@@ -28,10 +28,10 @@ def two_moons_problem() -> Problem:
     return Problem(
         name="two-moons",
         state=Space((-1.0, -1.0), (1.0, 1.0), (False, False)),
-        condition=Space.unbounded(2),
+        condition=OBSERVATIONS,
         pair_count=30_000,
         held_out=held_out,
-        gap=GAP * RANGE,
+        gap=GAP * OBSERVATIONS.range,
         joint=_joint,
         truth=_truth,
         log_density=_log_density,

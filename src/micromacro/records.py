@@ -71,7 +71,7 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
     if result.log_weight_before is not None:
         record["log_weight_before"] = (("cycle", "window", "walker"), result.log_weight_before)
     if result.start is not None:
-        record["start"] = (("window", "walker"), result.start, {"long_name": "starting point whose well seeded a walker"})
+        record["start"] = (("window", "walker"), result.start, {"long_name": "starting point of the well of each seed"})
     return record
 
 

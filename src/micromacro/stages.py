@@ -16,6 +16,7 @@ from micromacro.cases.case import Case
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
+from micromacro.coupling.learning import fit_generator
 from micromacro.coupling.pairs import blurred_pairs, padding_cells
 from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round, schedule_for
 from micromacro.coupling.seeding import seeded_round
@@ -161,16 +162,8 @@ def learn_stage(
         q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)
         rng = np.random.default_rng([case.seed, number])
         pairs = blurred_pairs(np.concatenate(q), np.concatenate(z), case.coarse, width, rng)
-        generator = settings.fit(
-            pairs.q,
-            pairs.z,
-            pairs.weight,
-            run.key(100 + number),
-            state=run.space,
-            condition=case.coarse.space,
-            previous=previous,
-            on_chunk=advance,
-        )
+        key = run.key(100 + number)
+        generator = fit_generator(settings, pairs, run.space, case.coarse, width, key, previous, advance)
         return records.generator_record(generator)
 
     steps = settings.steps_for(run.space.dimension, warm=previous is not None)

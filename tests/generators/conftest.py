@@ -11,6 +11,10 @@ import pytest
 
 from micromacro.coordinates.space import Space
 from micromacro.generators.family import Family
+from micromacro.generators.flow import FlowSettings
+from micromacro.generators.gan import GanSettings
+from micromacro.generators.kernel import KernelSettings
+from micromacro.generators.matching import MatchingSettings
 from micromacro.generators.score import ScoreSettings
 
 PAIRS = 20_000
@@ -116,6 +120,10 @@ LAWS = {"bounded": bounded_law, "periodic": periodic_law, "mixed": mixed_law}
 # a new kind of generator inherits every test of test_laws.py by entering here, with small settings
 KINDS: dict[str, Family] = {
     "score": ScoreSettings(width=32, training_steps=1000, batch_size=256),
+    "kernel": KernelSettings(),
+    "flow": FlowSettings(width=16, layers=1, training_steps=1000, batch_size=256),
+    "matching": MatchingSettings(width=32, training_steps=1000, batch_size=256),
+    "gan": GanSettings(width=32, training_steps=1500, batch_size=128),
 }
 WITH_DENSITY = [name for name, settings in KINDS.items() if settings.has_density]
 

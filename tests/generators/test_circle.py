@@ -35,7 +35,7 @@ def test_density_and_score_are_those_of_the_wrapped_sum(noise):
     np.testing.assert_allclose(found[1:-1], score[1:-1], atol=1e-9 / noise, rtol=1e-9)
 
 
-@pytest.mark.parametrize("noise", (0.05, 1.9, 2.1, 5.0))
+@pytest.mark.parametrize("noise", [0.05, 1.9, 2.1, 5.0])
 def test_the_score_is_the_derivative_of_the_density_in_single_precision_too(noise):
     delta, noise = jnp.asarray(DELTA[1:-1], jnp.float32), jnp.asarray(noise, jnp.float32)
     slope = jax.vmap(jax.grad(wrapped_log_density), in_axes=(0, None))(delta, noise)
@@ -58,7 +58,7 @@ def test_no_noise_is_larger_than_the_one_that_makes_all_uniform():
     np.testing.assert_allclose(found, -np.log(2 * np.pi), atol=1e-7)
 
 
-@pytest.mark.parametrize("noise", (0.01, 0.5, 1.5, 2.5, 4.7))
+@pytest.mark.parametrize("noise", [0.01, 0.5, 1.5, 2.5, 4.7])
 def test_the_size_of_the_score_is_its_root_mean_square(noise):
     rng = np.random.default_rng(0)
     delta = noise * rng.standard_normal(400_000)

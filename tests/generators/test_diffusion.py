@@ -19,6 +19,7 @@ from micromacro.generators.representation import Layout
 from micromacro.generators.schedules import EdmSchedule
 
 LEVELS = EdmSchedule().times(18)
+LINE, PLANE = Layout(1, 0), Layout(2, 0)
 CENTERS = np.array([[-1.0, 0.5], [1.0, 0.2], [0.3, -1.2]])
 WIDTH = 0.4
 
@@ -40,12 +41,9 @@ def folding_slope(x, noise):
     return gaussian_slope(x, noise) + 0.4 * jnp.sin(4 * x) * jnp.exp(-((noise - 1) ** 2))
 
 
-def chain(slope, levels=LEVELS, layout=Layout(2, 0)):
+def chain(slope, levels=LEVELS, layout=PLANE):
     """From noise of the first level and unit data."""
     return Chain(slope, levels, Base(layout, float(np.hypot(levels[0], 1))), 1 + levels[:-1])
-
-
-LINE = Layout(1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +144,9 @@ def test_what_returns_to_its_latent_has_exactly_the_density_that_is_stated():
     A draw counts where the inverse of its state is the latent that drew it; the density counts wherever it is solved.
     """
     latents = np.sqrt(401.0) * np.random.default_rng(0).normal(size=40_000)
-    drawn = jax.jit(jax.vmap(lambda x: generate(chain(folding_slope, LEVELS, LINE), x)))(jnp.asarray(latents)[:, None])[:, 0]
+    drawn = jax.jit(jax.vmap(lambda x: generate(chain(folding_slope, LEVELS, LINE), x)))(jnp.asarray(latents)[:, None])[
+        :, 0
+    ]
     back = solves(folding_slope, drawn, LEVELS)
     kept = np.asarray(back.solved & (np.abs(back.latent[:, 0] - latents) <= 1e-3 * 20))
     assert 0.05 < np.mean(~kept) < 0.95  # some of its steps cannot be undone

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from micromacro.coordinates.space import Space
-from micromacro.generators.kernel import KernelModel, KernelSettings, circular_spread, rules_of_thumb
+from micromacro.generators.bandwidth import circular_spread, rules_of_thumb
+from micromacro.generators.kernel import KernelModel, KernelSettings
 from micromacro.generators.representation import Layout
 
 LINE = Space((-1.0,), (1.0,), (False,))
@@ -98,7 +99,9 @@ def test_bandwidths_are_those_of_the_best_held_out_likelihood():
     z = rng.uniform(-1, 1, (6000, 1))
     q = np.column_stack([np.sign(rng.random(6000) - 0.5) + 0.05 * rng.normal(size=6000)])
     narrow = KernelSettings(centres=512).fit(q, z, np.ones(6000), jax.random.key(0))
-    thumb = KernelSettings(centres=512, bandwidth=1.0, condition_bandwidth=1.0).fit(q, z, np.ones(6000), jax.random.key(0))
+    thumb = KernelSettings(centres=512, bandwidth=1.0, condition_bandwidth=1.0).fit(
+        q, z, np.ones(6000), jax.random.key(0)
+    )
     assert float(narrow.model.bandwidth) < 0.5 * float(thumb.model.bandwidth)  # two wells are no normal law
     test = jnp.asarray([[1.0], [-0.95], [1.1]])
     found = [log_probs(one, test, jnp.zeros(1)).mean() for one in (narrow, thumb)]

@@ -1,4 +1,4 @@
-"""Splines as maps: monotone, inverted, their slopes those of automatic differentiation; on the line and on the circle."""
+"""Splines as maps: monotone, inverted, their slopes those of automatic differentiation; line and circle."""
 
 import jax
 import jax.numpy as jnp

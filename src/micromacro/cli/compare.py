@@ -44,7 +44,16 @@ def figures(out: Path) -> dict[str, Any]:
     constructor = builtin_cases().get(summary["case"])
     if constructor is not None:
         shown |= exact_errors(constructor(), out)
+    shown |= generator_figures(summary)
     return shown | {"basins": summary["basins"], "consistency": summary["consistency"]}
+
+
+def generator_figures(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the generator of a run was worth by itself, and how long it took to train; nothing without one."""
+    trained = [cost["wall_seconds"] for name, cost in summary["stages"].items() if name.startswith("learn_")]
+    quality = summary.get("generator_quality") or {}
+    seconds = {"training_seconds": sum(trained)} if trained else {}
+    return {f"generator_{name}": value for name, value in (quality | seconds).items()}
 
 
 def _cells(run: dict[str, Any]) -> dict[str, str]:

@@ -40,7 +40,9 @@ def find_state_space(system: System, coarse: CoarseVariable) -> Space:
 
 def _candidates(coarse: CoarseVariable) -> list[tuple[float, float]]:
     """Where a period may begin, and how long it may be."""
-    found = [(low, high - low) for low, high, wraps in zip(coarse.lower, coarse.upper, coarse.periodic, strict=True) if wraps]
+    found = [
+        (low, high - low) for low, high, wraps in zip(coarse.lower, coarse.upper, coarse.periodic, strict=True) if wraps
+    ]
     return [*found, (-np.pi, 2 * np.pi)]
 
 

@@ -58,6 +58,14 @@ class Space:
         same = high <= low
         return cls.of(np.where(same, low - 0.5, low), np.where(same, high + 0.5, high), np.zeros(len(low), bool))
 
+    def closed(self, values: Float[np.ndarray, "n d"]) -> "Space":
+        """The same with infinite ends put where the values end."""
+        box = Space.containing(values)
+        lower, upper = (
+            np.where(np.isfinite(own), own, other) for own, other in ((self.lower, box.lower), (self.upper, box.upper))
+        )
+        return Space.of(lower, upper, self.periodic)
+
     @property
     def dimension(self) -> int:
         """The number of coordinates."""

@@ -76,8 +76,8 @@ def judge_weights(jump: Float[np.ndarray, "windows"] | None, own: GeneratorFreeE
     return found if own is None else found | {"effective_fraction": float(np.mean(own.effective_share))}
 
 
-def _chosen(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(WINDOWS, count)).astype(int))
+def _chosen(count: int) -> list[int]:
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(WINDOWS, count))})
 
 
 def _window_pair(

@@ -90,6 +90,7 @@ def nearest_labels(
     """The label of the known state of the same window that is nearest to each state, in units of their spread."""
     found = np.empty(states.shape[:2], int)
     for window, (reference, label, here) in enumerate(zip(known, labels, states, strict=True)):
-        spread = np.maximum(reference.std(axis=0), 1e-12)
+        spread = reference.std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
         found[window] = label[cKDTree(reference / spread).query(here / spread)[1]]
     return found

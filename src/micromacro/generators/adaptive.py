@@ -7,7 +7,6 @@ ordinary differential equations, NeurIPS 2018; W. Grathwohl et al., FFJORD, ICLR
 from collections.abc import Callable
 from typing import NamedTuple
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -54,10 +53,10 @@ class Travelled(NamedTuple):
 class AdaptiveModel(eqx.Module):
     """The probability flow, solved to a tolerance, with the density of the continuous flow.
 
-    The density is not that of the solver's own map, as `HeunModel`'s is: it is off by as much as the solver errs, some
-    ten times the tolerance in nats where the divergence is exact, and states by as much in units of their spread.
-    Metropolis moves are exact to that only. With random probes the density errs by more, the same at every call:
-    right on average over probes, but not good for weights. All are functions of the state alone.
+    The density is not that of the solver's own map, as `HeunModel`'s is: it is off by as much as the solver errs, where
+    the divergence is exact some ten times the tolerance in nats, and a hundred times in the tails. Metropolis moves are
+    exact to that only. With random probes the density errs by more, the same at every call: right on average over
+    probes, but not good for weights. All are functions of the state alone.
 
     **Arguments:**
 
@@ -112,6 +111,9 @@ class AdaptiveModel(eqx.Module):
         return hutchinson_divergence(slope, x, t, signs)
 
     def _travel(self, x: Array, z: Array, *, forward: bool, divergence: Divergence) -> Travelled:
+        # half a second to import, which only this sampler needs
+        import diffrax
+
         slope = self.denoiser.slope(z)
         first, last = self.denoiser.schedule.times(1)
         start, end = (first, last) if forward else (last, first)

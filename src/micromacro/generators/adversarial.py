@@ -5,7 +5,7 @@ algorithm 1; averaged generators: Yazıcı, Foo, Winkler, Yap, Piliouras & Chand
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -25,6 +25,7 @@ AVERAGED_SHARE = 1 / 6
 DIRECTIONS = 128
 
 
+@runtime_checkable
 class Players(Protocol):
     """A model with two networks that learn against each other."""
 
@@ -73,8 +74,10 @@ class Adversarial:
 
     def start(self, model: Players, steps: int, learning_rate: float) -> Contest:
         """Nothing done yet."""
-        states = (_optimiser().init(eqx.filter(one, eqx.is_inexact_array)) for one in (model.generator, model.critic))
-        return Contest(model, model, *states, Schedule.of(steps, learning_rate))
+        generator, critic = (
+            _optimiser().init(eqx.filter(one, eqx.is_inexact_array)) for one in (model.generator, model.critic)
+        )
+        return Contest(model, model, generator, critic, Schedule.of(steps, learning_rate))
 
     def improve(
         self, carry: Contest, pairs: Pairs, key: Key[Array, ""], rate: Float[Array, ""]
@@ -84,17 +87,24 @@ class Adversarial:
         between_key, fake_key, generator_key = jax.random.split(key, 3)
         # the generator rests meanwhile: one pass makes what all steps of the critic look at
         made = _made(carry.model, pairs.z.reshape(-1, pairs.z.shape[-1]), fake_key).reshape(pairs.state.shape)
-        critic, state, value = carry.model.critic, carry.critic_optimiser, jnp.zeros((), jnp.float32)
-        for number, between in enumerate(jax.random.split(between_key, self.critic_steps)):
-            batch = Pairs(pairs.state[number], pairs.z[number])
-            value, gradient = eqx.filter_value_and_grad(critic_loss)(critic, batch, made[number], self.penalty, between)
+        arrays, rest = eqx.partition(carry.model.critic, eqx.is_array)
+
+        def one(carry, inputs):
+            (arrays, state), (batch, made, key) = carry, inputs
+            critic = eqx.combine(arrays, rest)
+            value, gradient = eqx.filter_value_and_grad(critic_loss)(critic, batch, made, self.penalty, key)
             critic, state = _step(critic, gradient, state, size)
+            return (eqx.filter(critic, eqx.is_array), state), value
+
+        inputs = pairs, made, jax.random.split(between_key, self.critic_steps)
+        (arrays, state), value = jax.lax.scan(one, (arrays, carry.critic_optimiser), inputs)
+        critic = eqx.combine(arrays, rest)
         model = eqx.tree_at(lambda model: model.critic, carry.model, critic)
         gradient = eqx.filter_grad(_generator_loss)(model.generator, model, pairs.z[-1], generator_key)
         generator, generator_state = _step(model.generator, gradient, carry.generator_optimiser, size)
         model = eqx.tree_at(lambda model: model.generator, model, generator)
         averaged = average(carry.averaged, model, _decay(carry.schedule))
-        return Contest(model, averaged, generator_state, state, carry.schedule.advanced()), value
+        return Contest(model, averaged, generator_state, state, carry.schedule.advanced()), value[-1]
 
     def result(self, carry: Contest) -> Any:
         """The averaged weights."""

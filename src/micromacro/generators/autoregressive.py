@@ -64,16 +64,14 @@ class Conditioner(eqx.Module):
 
 
 class Autoregressive(eqx.Module):
-    """A bijection of represented states given z, with a triangular Jacobian.
+    """A bijection of represented states given z, with a triangular Jacobian, up or down the coordinates.
 
-    **Arguments:**
-
-    - `backwards`: whether coordinates depend on later ones, instead of on earlier ones.
+    Its methods take `backwards`: whether coordinates depend on later ones, instead of on earlier ones. It is no field,
+    so that layers of both directions are alike, and a loop over many of them is compiled once.
     """
 
     conditioner: Conditioner
     layout: Layout = eqx.field(static=True)
-    backwards: bool = eqx.field(static=True)
 
     @classmethod
     def new(
@@ -82,14 +80,18 @@ class Autoregressive(eqx.Module):
         """The identity. `features`: how many z has; `sizes`: width and depth of the networks, bins of the splines."""
         width, depth, bins = sizes
         seen = visible(layout, features, backwards)
-        return cls(Conditioner.new(seen, width, depth, 2 + raw_size(bins), key), layout, backwards)
+        return cls(Conditioner.new(seen, width, depth, 2 + raw_size(bins), key), layout)
 
-    def forward(self, x: Float[Array, "Y *batch"], features: Float[Array, "features *batch"]) -> Mapped:
+    def forward(
+        self, x: Float[Array, "Y *batch"], features: Float[Array, "features *batch"], backwards: Bool[Array, ""]
+    ) -> Mapped:
         """The state one layer nearer to the base, and the log-slope of every coordinate."""
-        raw = self.conditioner(self._inputs(x, features), self._seen(features))
+        raw = self.conditioner(self._inputs(x, features), self._seen(features, backwards))
         return _forward(x, raw, _spread(self._circle(), x.ndim - 1))
 
-    def inverse(self, u: Float[Array, "Y"], features: Float[Array, "features"]) -> Float[Array, "Y"]:
+    def inverse(
+        self, u: Float[Array, "Y"], features: Float[Array, "features"], backwards: Bool[Array, ""]
+    ) -> Float[Array, "Y"]:
         """The state that `forward` maps to u, coordinate by coordinate."""
 
         def step(x: Array, coordinate: tuple):
@@ -98,15 +100,18 @@ class Autoregressive(eqx.Module):
             raw = conditioner(self._inputs(x, features), seen[None])
             return x.at[index].set(_inverse(u[index], raw[:, 0], circle)), None
 
-        coordinates = self.conditioner, self._seen(features), self._circle(), jnp.arange(u.size)
-        return jax.lax.scan(step, jnp.zeros_like(u), coordinates, reverse=self.backwards)[0]
+        index = jnp.arange(u.size)
+        order = jnp.where(backwards, index[::-1], index)
+        coordinates = self.conditioner, self._seen(features, backwards), self._circle(), index
+        return jax.lax.scan(step, jnp.zeros_like(u), jax.tree.map(lambda part: part[order], coordinates))[0]
 
     def _inputs(self, x: Array, features: Array) -> Float[Array, "all_features *batch"]:
         seen = over_batch(lambda state: state_features(state, self.layout), x)
         return jnp.concatenate([seen, features])
 
-    def _seen(self, features: Array) -> Bool[Array, "Y all_features"]:
-        return jnp.asarray(visible(self.layout, len(features), self.backwards))
+    def _seen(self, features: Array, backwards: Bool[Array, ""]) -> Bool[Array, "Y all_features"]:
+        both = (visible(self.layout, len(features), direction) for direction in (True, False))
+        return jnp.where(backwards, *both)
 
     def _circle(self) -> Bool[Array, "Y"]:
         return jnp.arange(self.layout.dimension) >= self.layout.reals

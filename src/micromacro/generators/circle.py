@@ -47,7 +47,7 @@ def wrapped_score(delta: Float[Array, "*n"], noise: Float[Array, ""]) -> Float[A
 
 
 def score_size(noise: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    r"""The root mean square g(σ) of the score under its own law: 1/σ while that is narrow, $\sqrt2 e^{-\sigma^2/2}$ wide.
+    r"""The root mean square g(σ) of the score under its own law: 1/σ where narrow, $\sqrt2 e^{-\sigma^2/2}$ where wide.
 
     Interpolated between logarithms of σ g, without their factor $e^{-\sigma^2/2}$: what is left varies slowly.
     """
@@ -57,7 +57,7 @@ def score_size(noise: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 
 def _log_size() -> Float[np.ndarray, "128"]:
-    """ln(σ g(σ)) + σ²/2 by quadrature on equal cells, exact for smooth periodic functions; narrow laws on fewer turns."""
+    """ln(σ g(σ)) + σ²/2 by quadrature on equal cells, exact for periodic functions; narrow laws on part of it."""
     noise = np.exp(TABLE)[:, None]
     reach = np.minimum(np.pi, 12 * noise)
     delta = reach * (2 * (np.arange(512) + 0.5) / 512 - 1)

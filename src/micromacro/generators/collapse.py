@@ -47,9 +47,10 @@ def require_healthy(report: CollapseReport) -> None:
     if report.passed:
         return
     found = [one for one in report.conditions if one.failures]
-    others = f" and {len(report.failures) - 1} more failures" if len(report.failures) > 1 else ""
+    first, *others = report.failures
+    more = f"; {len(others)} more failures" if others else ""
     raise PhysicsError(
-        f"the generator does not reproduce its training data: {report.failures[0].rstrip('.')}{others}",
+        f"the generator does not reproduce its training data: {first.rstrip('.')}{more}",
         where=f"generator, {len(found)} of {len(report.conditions)} conditions",
         remedy="Train it longer or with another seed, or choose a generator with a density, such as kind 'flow'.",
     )
@@ -130,7 +131,7 @@ def _sampled(generator: Generator | DensityGenerator, z: Array, keys: Array) -> 
 def _represented(
     generator: Generator | DensityGenerator, q: Float[np.ndarray, "k n Y"], z: Float[np.ndarray, "n d"]
 ) -> Float[np.ndarray, "k n Y"]:
-    inside = inside_bounds(q, generator.state)
+    inside = inside_bounds(q.reshape(-1, q.shape[-1]), generator.state).reshape(q.shape)
     return np.asarray(_encoded(generator, jnp.asarray(inside), jnp.asarray(z, jnp.float32)), float)
 
 

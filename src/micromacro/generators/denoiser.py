@@ -51,7 +51,9 @@ class Denoiser(eqx.Module):
         scaled = y.at[:reals].divide(jnp.sqrt(noise**2 + 1))
         return self.network(state_features(scaled, self.layout), features, jnp.log(noise) / 4)
 
-    def expected_noise(self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array) -> Float[Array, "Y"]:
+    def expected_noise(
+        self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array
+    ) -> Float[Array, "Y"]:
         r"""$\hat\epsilon = E[\epsilon | y]$, which is -σ times the score.
 
         Of real numbers by eq. 7 of Karras et al., solved for the noise, so that nothing cancels where that is small;

@@ -77,13 +77,14 @@ class Family(abc.ABC):
         **Arguments:**
 
         - `q`, `z`, `weight`: pairs, and weights of any positive total, zero allowed.
-        - `state`, `condition`: where both live; unbounded, and a box about the data, where left out.
+        - `state`, `condition`: where both live; unbounded where left out, and a box about the data for a condition.
         - `previous`: a generator of the same settings to go on from, with fewer steps and its representation.
         - `on_chunk`: called with the number of training steps just done.
 
         **Returns:** a `DensityGenerator` where the family has a density, else a `Generator`.
 
-        **Raises:** `InputError` for arrays that do not fit each other or the spaces; `PhysicsError` where training fails.
+        **Raises:** `InputError` for arrays that do not fit each other or the spaces; `PhysicsError` where training
+        fails.
         """
         fitted = self.fit_many(
             q, z, weight, key[None], state=state, condition=condition, previous=previous, on_chunk=on_chunk
@@ -104,9 +105,12 @@ class Family(abc.ABC):
     ) -> list[Any]:
         """Independent generators, one for each key, trained at once. See `fit`."""
         q, z, weight = (np.asarray(part, float) for part in (q, z, weight))
+        if previous is not None:
+            state, condition = state or previous.state, condition or previous.condition
         state = Space.unbounded(q.shape[1]) if state is None else state
-        condition = Space.containing(z) if condition is None else condition
+        condition = Space.unbounded(z.shape[1]) if condition is None else condition
         check_pairs(q, z, weight, state, condition)
+        condition = condition.closed(z)
         representation = self._representation(q, z, weight, state, condition, previous, keys[0])
         encode = jax.jit(jax.vmap(lambda a, b: representation.encode(a, b).state))
         data = np.asarray(encode(jnp.asarray(inside_bounds(q, state)), jnp.asarray(z, jnp.float32))), z
@@ -152,7 +156,11 @@ def minimise(
 
 
 def check_pairs(
-    q: Float[np.ndarray, "n Y"], z: Float[np.ndarray, "n d"], weight: Float[np.ndarray, "n"], state: Space, condition: Space
+    q: Float[np.ndarray, "n Y"],
+    z: Float[np.ndarray, "n d"],
+    weight: Float[np.ndarray, "n"],
+    state: Space,
+    condition: Space,
 ) -> None:
     """Raise `InputError` where training data do not fit each other or where they are said to live."""
     if not len(q) == len(z) == len(weight):

@@ -18,8 +18,8 @@ from micromacro.generators.representation import Layout
 from micromacro.generators.training import Pairs, TrainingSettings
 from micromacro.sampling.proposal import Draw
 
-
-import os; ORDER = [c == "1" for c in os.environ.get("ORDER", "01")]
+# up to so many dimensions a problem is small, and from the next one on large
+SMALL, LARGE = 3, 32
 
 
 class FlowModel(eqx.Module):
@@ -27,11 +27,11 @@ class FlowModel(eqx.Module):
 
     **Arguments:**
 
-    - `layers`: the first is nearest to the state; every other one takes the coordinates backwards.
+    - `layers`: stacked; the first is nearest to the state, and every other one takes the coordinates backwards.
     """
 
     condition: Condition
-    layers: list[Autoregressive]
+    layers: Autoregressive
     layout: Layout = eqx.field(static=True)
 
     @property
@@ -42,10 +42,12 @@ class FlowModel(eqx.Module):
     def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
         """One represented state given z."""
         features = self.condition(z)
-        x = self.base.draw(key)
-        for layer in reversed(self.layers):
-            x = layer.inverse(x, features)
-        return x
+
+        def back(u: Array, one: tuple):
+            layer, backwards = one
+            return layer.inverse(u, features, backwards), None
+
+        return jax.lax.scan(back, self.base.draw(key), (self.layers, self._backwards()), reverse=True)[0]
 
     def log_prob(self, x: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
         """The log-density of a state; it is known of every state whose density single precision can hold."""
@@ -57,11 +59,15 @@ class FlowModel(eqx.Module):
         self, x: Float[Array, "Y *batch"], features: Float[Array, "features *batch"]
     ) -> Float[Array, "*batch"]:
         r"""$\log p(x) = \log p_0(u) + \sum_i \log \partial u_i / \partial x_i$, with u at the end of all layers."""
-        total = jnp.zeros(x.shape[1:], jnp.float32)
-        for layer in self.layers:
-            x, log_slope = layer.forward(x, features)
-            total = total + jnp.sum(log_slope, axis=0)
-        return total + over_batch(self.base.log_prob, x)
+
+        def forward(carry: tuple, one: tuple):
+            (x, total), (layer, backwards) = carry, one
+            u, log_slope = layer.forward(x, features, backwards)
+            return (u, total + jnp.sum(log_slope, axis=0)), None
+
+        start = x, jnp.zeros(x.shape[1:], jnp.float32)
+        (u, total), _ = jax.lax.scan(forward, start, (self.layers, self._backwards()))
+        return total + over_batch(self.base.log_prob, u)
 
     def draw_with_density(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
         """One draw, and its density as a function of the state alone, so that Metropolis moves are exact."""
@@ -72,6 +78,9 @@ class FlowModel(eqx.Module):
         """The same: the way back is no dearer than the way here."""
         return self.draw_with_density(z, key)
 
+    def _backwards(self) -> Bool[Array, "layers"]:
+        return jnp.arange(len(self.layers.conditioner.leave)) % 2 == 1
+
 
 def negative_log_likelihood(model: FlowModel, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:  # noqa: ARG001
     """The mean over pairs, in nats; its least value is the entropy of the states given z."""
@@ -80,16 +89,24 @@ def negative_log_likelihood(model: FlowModel, pairs: Pairs, key: Key[Array, ""])
 
 @dataclass(frozen=True)
 class FlowSettings(Family):
-    """How the flow is built and trained; sizes are derived from the dimension where left out."""
+    """How the flow is built and trained; sizes are derived from the dimension where left out.
+
+    **Arguments:**
+
+    - `width`, `depth`: of the network that each coordinate has in each layer.
+    - `layers`: one may be enough, as it can hold any law; more of them, in turn up and down the coordinates, learn one
+      of several separate modes faster.
+    - `knots`: bins of each spline.
+    """
 
     kind: ClassVar[str] = "flow"
     width: int | None = None
     depth: int = 2
     layers: int | None = None
-    knots: int = 16
+    knots: int = 8
     training_steps: int | None = None
-    batch_size: int = 512
-    learning_rate: float = 3e-3
+    batch_size: int | None = None
+    learning_rate: float = 6e-3
 
     @property
     def has_density(self) -> bool:
@@ -97,27 +114,32 @@ class FlowSettings(Family):
         return True
 
     def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> FlowModel:
-        """The identity, from the base to represented states."""
+        """The identity, from represented states to the base."""
         sizes = self.width_for(layout.dimension), self.depth, self.knots
         keys = jax.random.split(key, self.layers_for(layout.dimension))
         layers = [
-            Autoregressive.new(layout, condition.size, sizes, ORDER[number % len(ORDER)], key) for number, key in enumerate(keys)
+            Autoregressive.new(layout, condition.size, sizes, number % 2 == 1, key) for number, key in enumerate(keys)
         ]
-        return FlowModel(condition, layers, layout)
+        return FlowModel(condition, jax.tree.map(lambda *parts: jnp.stack(parts), *layers), layout)
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Maximum likelihood."""
-        training = TrainingSettings(steps, self.batch_size, self.learning_rate)
+        training = TrainingSettings(steps, self.batch_for(data[0].shape[1]), self.learning_rate)
         return minimise(Descent(negative_log_likelihood), model, data, weight, training, keys, on_chunk)
 
     def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """3000 unless given; a third of them to go on from a previous generator."""
-        steps = self.training_steps or 3000
+        """4000 up to three dimensions and 5000 beyond, unless given; a third to go on from a previous generator."""
+        steps = self.training_steps or (4000 if dimension <= SMALL else 5000)
         return max(250, steps // 3) if warm else steps
 
     def layers_for(self, dimension: int) -> int:
-        return self.layers or 2
+        """How many layers: two up to three dimensions, one beyond."""
+        return self.layers or (2 if dimension <= SMALL else 1)
 
     def width_for(self, dimension: int) -> int:
-        """The width of the networks."""
-        return self.width or (64 if dimension <= 3 else 32)
+        """The width of each network: 32, and 24 beyond 32 dimensions, where there are many of them."""
+        return self.width or (32 if dimension <= LARGE else 24)
+
+    def batch_for(self, dimension: int) -> int:
+        """Pairs in a batch: 512 up to three dimensions, 256 beyond."""
+        return self.batch_size or (512 if dimension <= SMALL else 256)

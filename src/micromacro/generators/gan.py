@@ -2,20 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from micromacro.errors import InputError
 from micromacro.generators.adversarial import Adversarial
 from micromacro.generators.condition import Condition
 from micromacro.generators.critic import Critic
+from micromacro.generators.distilled import Distilled, distil
 from micromacro.generators.family import Family, minimise
+from micromacro.generators.flow import FlowSettings
 from micromacro.generators.perceptron import Perceptron
 from micromacro.generators.representation import Layout
 from micromacro.generators.training import TrainingSettings
+
+DENSITIES = "none", "flow"
+STEPS, FLOW_STEPS = 6000, 3000
 
 
 class Transport(eqx.Module):
@@ -61,6 +67,10 @@ class GanSettings(Family):
     - `latent`: normal numbers that a draw is made of.
     - `critic_steps`: for each step of the generator; `training_steps` counts those of the generator.
     - `penalty`: weight of the gradient penalty.
+    - `density`: "flow" trains a flow on draws and lets it stand for the generator, with its exact density: for
+      Metropolis moves and weights, which draws without a density cannot have.
+
+    **Raises:** `InputError` for another `density`.
     """
 
     kind: ClassVar[str] = "gan"
@@ -72,31 +82,50 @@ class GanSettings(Family):
     training_steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 1e-3
+    density: Literal["none", "flow"] = "none"
+
+    def __post_init__(self):
+        if self.density not in DENSITIES:
+            raise InputError("generator.density", f"be one of {', '.join(DENSITIES)}", repr(self.density))
 
     @property
     def has_density(self) -> bool:
-        """It has none: draws come without one."""
-        return False
+        """Whether a flow stands for the adversarial generator."""
+        return self.density == "flow"
 
-    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> GanModel:
-        """Untrained players."""
+    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> GanModel | Distilled:
+        """Untrained players, with an untrained flow where there is to be a density."""
+        if not self.has_density:
+            return self._players(layout, condition, key)
+        players, flow = jax.random.split(key)
+        return Distilled(self._players(layout, condition, players), FlowSettings().build(layout, condition, flow))
+
+    def _players(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> GanModel:
         width, latent = self.width_for(layout.dimension), self.latent_for(layout.dimension)
         generator_key, critic_key = jax.random.split(key)
         generator = Transport.new(layout, condition, latent, width, self.depth, generator_key)
         return GanModel(generator, Critic.new(layout, condition, width, self.depth, critic_key))
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
-        """Critic and generator in turns."""
-        training = TrainingSettings(steps, self.batch_size, self.learning_rate)
-        objective = Adversarial(self.critic_steps, self.penalty)
-        return minimise(objective, model, data, weight, training, keys, on_chunk)
+        """Critic and generator in turns; then, where there is to be a density, the flow from draws."""
+        if not self.has_density:
+            return self._play(model, data, weight, keys, steps, on_chunk)
+        play_keys, flow_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        # the flow takes fewer steps than the players, in proportion
+        flow_steps = max(250, steps * FLOW_STEPS // STEPS)
+        model = Distilled(self._play(model.teacher, data, weight, play_keys, steps, on_chunk), model.flow)
+        return Distilled(model.teacher, distil(model, FlowSettings(), data[1], weight, flow_keys, flow_steps, on_chunk))
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """6000 of the generator unless given; a third of them to go on from a previous one."""
-        steps = self.training_steps or 6000
+    def _play(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
+        training = TrainingSettings(steps, self.batch_size, self.learning_rate)
+        return minimise(Adversarial(self.critic_steps, self.penalty), model, data, weight, training, keys, on_chunk)
+
+    def steps_for(self, dimension: int, *, warm: bool) -> int:  # noqa: ARG002
+        """Of the generator, 6000 unless given; a third of them to go on from a previous one."""
+        steps = self.training_steps or STEPS
         return max(250, steps // 3) if warm else steps
 
-    def width_for(self, dimension: int) -> int:
+    def width_for(self, dimension: int) -> int:  # noqa: ARG002
         """The width of both networks."""
         return self.width or 128
 

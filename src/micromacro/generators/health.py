@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from micromacro.coordinates.space import wrap
 from micromacro.estimates.distances import embed_periodic
-from micromacro.estimates.modes import Coverage, ModeRecall, coverage, find_modes, mode_recall
+from micromacro.estimates.modes import LEAST_PART, Coverage, ModeRecall, coverage, find_modes, mode_recall
 from micromacro.generators.representation import Layout
 
 LEAST_COVERAGE = 0.5
@@ -90,9 +91,8 @@ def _check_modes(near: Neighbourhood, rng: np.random.Generator) -> tuple[dict, l
     sentences = []
     for mode in found.missed:
         share, known = found.share[mode], found.reference_share[mode]
-        sentences.append(
-            f"a mode that holds {known:.3f} of the data holds {share:.4f} of the draws; a tenth is required."
-        )
+        sentence = f"a mode that holds {known:.3f} of the data holds {share:.4f} of the draws"
+        sentences.append(f"{sentence}; at least {LEAST_PART * known:.4f} is required.")
     return {"modes": found}, sentences
 
 
@@ -131,9 +131,8 @@ def _centred(near: Neighbourhood) -> tuple[Float[np.ndarray, "n Y"], Float[np.nd
     middle = near.data.mean(axis=0)
     middle[reals:] = np.angle(np.exp(1j * near.data[:, reals:]).mean(axis=0))
     drawn = near.drawn.reshape(-1, near.layout.dimension)
-    return np.asarray(wrap(near.data - middle, _period(near.layout))), np.asarray(
-        wrap(drawn - middle, _period(near.layout))
-    )
+    first, second = (wrap(jnp.asarray(part - middle), _period(near.layout)) for part in (near.data, drawn))
+    return np.asarray(first), np.asarray(second)
 
 
 def _log_ratio(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.coordinates.space import Space
+from micromacro.generators.bandwidth import rules_of_thumb
 from micromacro.generators.base import wrap_angles
 from micromacro.generators.circle import wrapped_log_density
 from micromacro.generators.condition import Condition
@@ -74,7 +75,7 @@ class KernelModel(eqx.Module):
         return jax.grad(self._log_density)(x, z, jnp.hypot(self.bandwidth, noise))
 
     def log_shares(self, z: Float[Array, "d"]) -> Float[Array, "centres"]:
-        """ln a(z), normalised."""
+        """Ln a(z), normalised."""
         offset = self.space.difference(z, self.z).astype(self.z.dtype) / self.condition_bandwidth
         return jax.nn.log_softmax(self.log_weight - 0.5 * jnp.sum(offset**2, axis=1))
 
@@ -111,17 +112,17 @@ class KernelSettings(Family):
         """It has, in closed form."""
         return True
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
+    def steps_for(self, dimension: int, *, warm: bool) -> int:  # noqa: ARG002
         """None."""
         return 0
 
-    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> KernelModel:
+    def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> KernelModel:  # noqa: ARG002
         """A mixture whose centres are not chosen yet."""
         d, zeros = condition.space.dimension, jnp.zeros
         shapes = (self.centres, layout.dimension), (self.centres, d), (self.centres,), (), (d,)
         return KernelModel(*(zeros(shape, jnp.float32) for shape in shapes), layout, condition.space)
 
-    def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
+    def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:  # noqa: ARG002
         """Centres by weight, bandwidths by the likelihood of pairs that are no centres."""
         state, z = (np.asarray(part, np.float32) for part in data)
         held_out = validation_rows(state, HELD_OUT)
@@ -161,30 +162,6 @@ def scaled(model: KernelModel, factor: float, condition_factor: float) -> Kernel
 def mean_log_prob(model: KernelModel, state: Float[Array, "m Y"], z: Float[Array, "m d"]) -> Float[Array, ""]:
     """The mean log-density of pairs, one by one, so that no table of all pairs and centres is kept."""
     return jnp.mean(jax.lax.map(lambda pair: model.log_prob(*pair)[0], (state, z), batch_size=64))
-
-
-def rules_of_thumb(
-    state: Float[np.ndarray, "n Y"], z: Float[np.ndarray, "n d"], layout: Layout, space: Space
-) -> tuple[Float[Array, ""], Float[Array, "d"]]:
-    r"""Bandwidths that are best for a normal law: $n^{-1/(D+4)}$ times the spread.
-
-    Sources: B. Silverman, Density Estimation, 1986, eq. 4.14; D. Scott, Multivariate Density Estimation, 1992.
-    """
-    dimension = state.shape[1] + z.shape[1]
-    scott = len(state) ** (-1 / (dimension + 4)) * (4 / (dimension + 2)) ** (1 / (dimension + 4))
-    angles = state[:, layout.reals :]
-    spread = np.concatenate([state[:, : layout.reals].std(axis=0), circular_spread(angles)])
-    period = np.where(space.periodic, space.range, 2 * np.pi)
-    of_z = np.where(space.periodic, circular_spread(2 * np.pi * z / period) * period / (2 * np.pi), z.std(axis=0))
-    # conditions that are all the same give every centre the same share at any width
-    of_z = np.where(of_z > 0, of_z, 1.0)
-    return jnp.asarray(scott * np.mean(spread), jnp.float32), jnp.asarray(scott * of_z, jnp.float32)
-
-
-def circular_spread(angle: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
-    """The deviation of angles from their mean direction, that of a uniform law at most."""
-    centre = np.angle(np.mean(np.exp(1j * angle), axis=0))
-    return np.sqrt(np.mean(np.angle(np.exp(1j * (angle - centre))) ** 2, axis=0))
 
 
 def _chosen(weight: Float[np.ndarray, "n"], count: int, rng: np.random.Generator) -> np.ndarray:

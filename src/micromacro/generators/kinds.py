@@ -6,10 +6,14 @@ from typing import Any
 
 from micromacro.errors import InputError
 from micromacro.generators.family import Family
+from micromacro.generators.flow import FlowSettings
+from micromacro.generators.gan import GanSettings
 from micromacro.generators.kernel import KernelSettings
+from micromacro.generators.matching import MatchingSettings
 from micromacro.generators.score import ScoreSettings
 
-KINDS: dict[str, type[Family]] = {family.kind: family for family in (ScoreSettings, KernelSettings)}
+FAMILIES = (ScoreSettings, KernelSettings, FlowSettings, MatchingSettings, GanSettings)
+KINDS: dict[str, type[Family]] = {family.kind: family for family in FAMILIES}
 
 
 def family(kind: str, given: Mapping[str, Any]) -> Family:
@@ -26,5 +30,7 @@ def family(kind: str, given: Mapping[str, Any]) -> Family:
     for name, value in given.items():
         if name not in known:
             remedy = f"Settings of kind '{kind}': {', '.join(known)}."
-            raise InputError(f"generator.{name}", f"be left out for kind '{kind}', which has none", value, remedy=remedy)
+            raise InputError(
+                f"generator.{name}", f"be left out for kind '{kind}', which has none", value, remedy=remedy
+            )
     return KINDS[kind](**given)

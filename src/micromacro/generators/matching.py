@@ -1,9 +1,9 @@
 r"""Conditional flow matching: a velocity field that carries a base to the data along straight lines and geodesics.
 
-With $x_0$ from the base and $x_1$ a state, paired at random, $x_t = x_0 + t \delta$ where $\delta = x_1 - x_0$, taken the
-short way round for angles; the field is $v(x, t) = E[\delta | x_t = x]$. Pairing by optimal transport within batches is
-known to bias conditional models. Sources: Lipman et al., Flow matching for generative modeling, ICLR 2023; Chen & Lipman,
-Flow matching on general geometries, ICLR 2024, for circles.
+With $x_0$ from the base and $x_1$ a state, paired at random, $x_t = x_0 + t \delta$ where $\delta = x_1 - x_0$, taken
+the short way round for angles; the field is $v(x, t) = E[\delta | x_t = x]$. Pairs are not matched by optimal transport
+within batches, known to bias conditional models. Sources: Lipman et al., Flow matching for generative modeling,
+ICLR 2023; Chen & Lipman, Flow matching on general geometries, ICLR 2024, for circles.
 """
 
 from collections.abc import Callable
@@ -154,8 +154,8 @@ class MatchingSettings(Family):
         return minimise(Descent(matching_loss), model, data, weight, training, keys, on_chunk)
 
     def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """3000 unless given; a third of them to go on from a previous generator."""
-        steps = self.training_steps or 3000
+        """4000 up to three dimensions and 6000 beyond, unless given; a third to go on from a previous generator."""
+        steps = self.training_steps or (4000 if dimension <= 3 else 6000)
         return max(250, steps // 3) if warm else steps
 
     def width_for(self, dimension: int) -> int:

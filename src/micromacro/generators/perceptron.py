@@ -1,4 +1,4 @@
-"""A plain network for adversarial training: leaky rectifiers, no normalisation, which would couple what a batch holds."""
+"""A plain network for adversarial training: no normalisation, which would couple the members of a batch."""
 
 import equinox as eqx
 import jax

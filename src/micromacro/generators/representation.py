@@ -73,7 +73,8 @@ class Representation(eqx.Module):
         stretched, log_slope = stretch(q, self.state)
         residual, change = self.affine.encode(stretched[reals], z)
         turn = 2 * np.pi / self.state.range[circles]
-        angle = wrap((q[circles] - np.asarray(self.state.lower)[circles]) * turn - np.pi, np.full(len(circles), 2 * np.pi))
+        angle = (q[circles] - np.asarray(self.state.lower)[circles]) * turn - np.pi
+        angle = wrap(angle, np.full(len(circles), 2 * np.pi))
         state = jnp.concatenate([residual, angle.astype(residual.dtype)])
         change = change + jnp.sum(log_slope[reals]) + np.sum(np.log(turn))
         return Represented(state, change.astype(residual.dtype))

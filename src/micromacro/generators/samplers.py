@@ -76,7 +76,7 @@ class StochasticModel(eqx.Module):
         features, layout = self.denoiser.condition(z), self.denoiser.layout
         first_key, step_key = jax.random.split(key)
         added = min(self.churn / self.steps, MOST_CHURN)
-        levels, _ = noise_and_scale(self.denoiser.schedule, self.denoiser.schedule.times(self.steps))
+        levels = jnp.asarray(noise_and_scale(self.denoiser.schedule, self.denoiser.schedule.times(self.steps))[0])
 
         def expected(y: Array, noise: Array) -> Array:
             return self.denoiser.expected_noise(y, features, noise)
@@ -89,6 +89,6 @@ class StochasticModel(eqx.Module):
             second = expected(y + (then - raised) * first, then)
             return y + (then - raised) / 2 * (first + second), None
 
-        latent = Base(layout, float(np.hypot(levels[0], 1))).draw(first_key)
+        latent = Base(layout, float(np.hypot(self.denoiser.schedule.largest, 1))).draw(first_key)
         y, _ = jax.lax.scan(step, latent, (levels[:-1], levels[1:], jax.random.split(step_key, self.steps)))
         return wrap_angles(y - levels[-1] * expected(y, levels[-1]), layout)

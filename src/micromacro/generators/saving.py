@@ -26,7 +26,7 @@ HEADER = "micromacro"
 def save_generator(generator: Any, path: Path | str) -> None:
     """Write a generator of any family to a safetensors file."""
     header = {HEADER: json.dumps(describe(generator))}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays_of(generator).items()}, path, header)
+    save_file({name: np.asarray(array, order="C") for name, array in arrays_of(generator).items()}, path, header)
 
 
 def load_generator(path: Path | str) -> Any:

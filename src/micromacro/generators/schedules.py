@@ -116,7 +116,7 @@ class VeSchedule:
 
 @dataclass(frozen=True)
 class VpSchedule:
-    r"""Variance preserving: $\sigma(t)^2 = e^{g(t)} - 1$, $s(t) = e^{-g(t)/2}$, $g(t) = \beta_d t^2 / 2 + \beta_{min} t$.
+    r"""Variance preserving: $\sigma(t)^2 = e^{g(t)} - 1$, $s(t) = e^{-g(t)/2}$, $g(t) = \beta_d t^2/2 + \beta_{min} t$.
 
     t is uniform in training, and the times of the sampler are equally spaced. Source: Y. Song et al., ICLR 2021.
 

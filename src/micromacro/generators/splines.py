@@ -29,8 +29,8 @@ UNIT_SLOPE = float(np.log(np.expm1(1 - SMALLEST_SLOPE)))
 class Spline(NamedTuple):
     """What decides a spline of K bins.
 
-    `width`, `height`: logarithms of the bins' shares up to a constant, `(K, ...)`; `slope`: at the K + 1 knots `(knots, ...)`,
-    before softplus; `reach`: half the range of x and y.
+    `width`, `height`: logarithms of the bins' shares up to a constant, `(K, ...)`; `slope`: at the K + 1 knots, before
+    softplus; `reach`: half the range of x and y.
     """
 
     width: Float[Array, "K *points"]

@@ -173,10 +173,8 @@ def _validation_pairs(data: tuple, weight: np.ndarray, held_out: np.ndarray) -> 
 def _improve(objective: Objective, members: _Members, batches: list[_Batches], size: int, keys: Array) -> None:
     """One chunk of steps; a model whose loss is not finite goes back to where it began, and on more slowly."""
     while True:
-        drawn = [one.draw(CHUNK * objective.batches, size) for one in batches]
-        shape = (len(drawn), CHUNK, objective.batches, size, -1)
-        pairs = jax.tree.map(lambda *parts: np.stack(parts).reshape(shape), *drawn)
-        carry, loss = _run_chunk(objective, members.carry, Pairs(*pairs), keys, jnp.asarray(members.rate, jnp.float32))
+        pairs = _drawn(batches, objective.batches, size)
+        carry, loss = _run_chunk(objective, members.carry, pairs, keys, jnp.asarray(members.rate, jnp.float32))
         loss = np.asarray(loss)
         bad = ~np.isfinite(loss)
         if not bad.any():
@@ -192,6 +190,13 @@ def _improve(objective: Objective, members: _Members, batches: list[_Batches], s
             )
         members.rate = np.where(bad, SLOWER * members.rate, members.rate)
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 10_000 + members.recoveries)
+
+
+def _drawn(batches: list[_Batches], per_step: int, size: int) -> Pairs:
+    """Pairs `(models, CHUNK, per_step, size, ...)`."""
+    drawn = [one.draw(CHUNK * per_step, size) for one in batches]
+    shape = len(drawn), CHUNK, per_step, size, -1
+    return Pairs(*(np.stack(parts).reshape(shape) for parts in zip(*drawn, strict=True)))
 
 
 def _remember(objective: Objective, members: _Members, validation: Pairs, key: Array) -> None:

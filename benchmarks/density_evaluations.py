@@ -10,6 +10,7 @@ the last columns are ln of the mean weight of draws, against the exact law, zero
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -67,14 +68,14 @@ def integrated_log_prob(chain: Chain, x: Float[Array, "Y"]) -> Float[Array, ""]:
     return chain.base.log_prob(state[:-1]) + state[-1]
 
 
-def represented(problem: Problem, generator: DensityGenerator, count: int) -> list[Float[Array, "n Y"]]:
+def represented(problem: Problem, generator: Any, count: int) -> list[Float[Array, "n Y"]]:
     """Exact states of each held-out condition as the model sees them."""
     rng = np.random.default_rng(PAIRS_SEED)
     encode = jax.jit(jax.vmap(lambda q, z: generator.representation.encode(q, z).state, in_axes=(0, None)))
     return [encode(jnp.asarray(problem.truth(z, count, rng)), jnp.asarray(z, jnp.float32)) for z in problem.held_out]
 
 
-def reference(generator: DensityGenerator, problem: Problem, states: list) -> list[Float[np.ndarray, "n"]]:
+def reference(generator: Any, problem: Problem, states: list) -> list[Float[np.ndarray, "n"]]:
     """Log-densities of the continuous flow for each held-out condition, in double precision."""
     double = jax.tree.map(
         lambda leaf: leaf.astype(float) if eqx.is_inexact_array(leaf) else leaf, generator.model.denoiser
@@ -86,7 +87,7 @@ def reference(generator: DensityGenerator, problem: Problem, states: list) -> li
     return [np.asarray(log_prob) for log_prob, _ in found]
 
 
-def row(problem: Problem, generator: DensityGenerator, steps: int, states: list, exact: list, draws: int) -> Row:
+def row(problem: Problem, generator: Any, steps: int, states: list, exact: list, draws: int) -> Row:
     """The figures of one number of steps."""
     model = HeunModel(generator.model.denoiser, steps)
     of_steps = DensityGenerator(generator.representation, model, generator.settings)
@@ -105,11 +106,12 @@ def row(problem: Problem, generator: DensityGenerator, steps: int, states: list,
         square = np.nanmean(other**2) if solved.any() else np.nan
         figures.append((np.mean(one**2), square, 1 - solved.mean(), way.value, own.value, own.stderr**2))
     mean = np.mean(figures, axis=0)
-    errors, error = np.sqrt(mean[:2]), float(np.sqrt(mean[5] / len(figures)))
-    return Row(steps, 2 * steps, *map(float, errors), *map(float, mean[2:5]), error)
+    one, other = (float(value) for value in np.sqrt(mean[:2]))
+    unsolved, way, own = (float(value) for value in mean[2:5])
+    return Row(steps, 2 * steps, one, other, unsolved, way, own, float(np.sqrt(mean[5] / len(figures))))
 
 
-def _draw_with_divergence(generator: DensityGenerator, z: Array, key: Array) -> Draw:
+def _draw_with_divergence(generator: Any, z: Array, key: Array) -> Draw:
     chain = generator.model.chain(z)
     x = generate(chain, chain.base.draw(key))
     q = generator.representation.decode(x, z)

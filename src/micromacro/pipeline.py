@@ -240,6 +240,7 @@ def sample_generator(run: stages.Run) -> Sampled:
     umbrella = stages.Run(single, run.store, run.progress, run.engine, run.costs)
     found = sample_windows(umbrella, coupled=False)
     generator = stages.learn_stage(run, 1, [found.last], found.blur, None)
+    assert isinstance(generator, DensityGenerator)
     walkers = found.start.size
     batch = found.last.windows.count * walkers
     affordable = None if run.case.budget is None else (run.case.budget - run.engine.evaluations) // batch - 2

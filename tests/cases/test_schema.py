@@ -3,6 +3,8 @@ from dataclasses import fields
 import pytest
 
 from micromacro.cases import case, schema
+from micromacro.cli.run import Generator
+from micromacro.generators.kinds import KINDS
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,16 @@ from micromacro.cases import case, schema
 )
 def test_case_file_offers_every_setting(section, settings):
     assert list(section.model_fields) == [field.name for field in fields(settings)]
+
+
+def test_settings_of_generators_are_those_of_some_kind():
+    known = {field.name for settings in KINDS.values() for field in fields(settings)}
+    offered = [field.name for field in fields(case.GeneratorSettings) if field.name != "kind"]
+    assert set(offered) <= known
+    # of the adaptive sampler, whose density no move may use
+    assert known - set(offered) == {"tolerance", "divergence"}
+
+
+def test_a_run_offers_every_kind():
+    assert set(schema.GeneratorSection.model_fields["kind"].annotation.__args__[0].__args__) == set(KINDS)
+    assert {kind.value for kind in Generator} == set(KINDS)

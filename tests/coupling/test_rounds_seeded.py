@@ -1,4 +1,4 @@
-"""A generator without a density seeds, the physics relaxes, and walkers that stay where they were seeded are noticed."""
+"""A generator without a density seeds, the physics relaxes, and walkers that stay where they began are noticed."""
 
 import equinox as eqx
 import jax
@@ -40,7 +40,8 @@ def seeded(barrier, proposals, positions):
 
 def test_draws_become_seeds_and_cost_one_evaluation_each(barrier, proposals, positions):
     before = barrier.engine.evaluations
-    seeds = np.asarray(seed(barrier.engine, proposals.wells(1.0, (0.1, 0.1)), barrier.windows, positions, jax.random.key(0)))
+    sampler = proposals.wells(1.0, (0.1, 0.1))
+    seeds = np.asarray(seed(barrier.engine, sampler, barrier.windows, positions, jax.random.key(0)))
     assert barrier.engine.evaluations - before == barrier.windows.count * WALKERS
     assert np.all(seeds[..., 1] > 0)
     offset = seeds[..., 0] - np.asarray(barrier.windows.centers)

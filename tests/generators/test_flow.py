@@ -18,7 +18,7 @@ SIZES = 8, 2, 6  # width, depth, bins
 Z = jnp.array([0.3], jnp.float32)
 
 
-def _random(model, seed, scale=0.3):
+def _random(model, seed, scale=0.2):
     """The same model with random parameters: far from the identity, but not wild."""
     leaves, structure = jax.tree.flatten(model)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
@@ -90,7 +90,7 @@ def test_a_batch_on_the_last_axis_is_what_its_members_are():
 @pytest.mark.parametrize("layout", [Layout(2, 0), Layout(1, 1), Layout(0, 2)])
 def test_the_density_integrates_to_one_and_draws_follow_it(layout):
     model = _model(layout, 2)
-    axes = [np.linspace(-10, 10, 601)] * layout.reals + [np.linspace(-np.pi, np.pi, 361)[:-1]] * layout.circles
+    axes = [np.linspace(-14, 14, 1201)] * layout.reals + [np.linspace(-np.pi, np.pi, 361)[:-1]] * layout.circles
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     share = np.exp(_log_densities(model, jnp.asarray(grid, jnp.float32)), dtype=float)
     share *= np.prod([axis[1] - axis[0] for axis in axes])

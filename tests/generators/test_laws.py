@@ -69,11 +69,11 @@ def test_draws_follow_the_condition(fitted, drawn):
     for values, q in zip(law.values, drawn, strict=True):
         z = np.array(values)
         offset = (q[:, 0] - law.center(z)) / law.width
-        assert abs(offset.mean()) < LOCATION
-        assert 0.75 < offset.std() < 1.3
+        assert abs(offset.mean()) < LOCATION * fitted.allowance
+        assert 0.75 < offset.std() < 1.3 * fitted.allowance
         # on a circle the far side between the wells is half a turn away
         well = np.sin(q[:, 1] - drift(z)) > 0 if law.state.periodic[1] else q[:, 1] - drift(z) > 0
-        assert abs(well.mean() - law.upper(z)) < SHARE
+        assert abs(well.mean() - law.upper(z)) < SHARE * fitted.allowance
     shares = [np.mean(q[:, 1] > 0) for q in drawn]
     assert np.ptp(shares) > 0.2  # one answer for every condition would not do
 
@@ -85,7 +85,7 @@ def test_the_same_key_fits_the_same_generator_and_another_another(fitted):
     assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "gan")) for kind in KINDS])
 def test_doubled_rows_are_doubled_weights(kind, fitted_once):
     """And both move the share of a well from u to 2u / (1 + u)."""
     once = fitted_once(kind, "bounded")
@@ -99,8 +99,8 @@ def test_doubled_rows_are_doubled_weights(kind, fitted_once):
     for value, a, b in zip(np.array(once.law.values), first, second, strict=True):
         upper = once.law.upper(value)
         shares = [np.mean(q[:, 1] > drift(value)) for q in (a, b)]
-        assert abs(shares[0] - shares[1]) < SHARE
-        assert max(abs(share - 2 * upper / (1 + upper)) for share in shares) < SHARE
+        assert abs(shares[0] - shares[1]) < SHARE * once.allowance
+        assert max(abs(share - 2 * upper / (1 + upper)) for share in shares) < SHARE * once.allowance
 
 
 def test_a_stored_generator_draws_the_same(fitted, drawn, tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from micromacro.coordinates.space import Space, wrap
+from micromacro.coordinates.space import Space
 from micromacro.generators.affine import ConditionalAffine, fit_affine
 from micromacro.generators.representation import fit_representation
 

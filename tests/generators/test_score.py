@@ -79,7 +79,8 @@ def test_the_density_of_angles_integrates_to_one(schedule):
     assert model.denoiser.schedule.largest < 5
     axis = -np.pi + 2 * np.pi * (np.arange(64) + 0.5) / 64
     grid = jnp.asarray(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2), jnp.float32)
-    found, solved = eqx.filter_jit(jax.vmap(model.log_prob, in_axes=(0, None)))(grid, jnp.zeros(1, jnp.float32))
+    z = jnp.zeros(1, jnp.float32)
+    found, solved = eqx.filter_jit(lambda one: jax.vmap(lambda x: one.log_prob(x, z))(grid))(model)
     assert np.ptp(found[solved]) > 0.5
     assert solved.mean() > 0.99
     np.testing.assert_allclose(np.exp(found).mean() * (2 * np.pi) ** 2, 1.0, atol=0.01)

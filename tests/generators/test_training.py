@@ -168,7 +168,9 @@ def test_going_on_takes_a_third_of_the_steps_and_keeps_the_map(ring):
     assert sum(steps) == settings.steps_for(2, warm=True) == 250
     maps = (one.representation.affine.factor for one in (first, second))
     assert np.array_equal(*maps)
-    assert any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first.model, second.model)), strict=True))
+    assert any(
+        not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first.model, second.model)), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

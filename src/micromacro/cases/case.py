@@ -30,9 +30,10 @@ class BiasSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """The kind of conditional generator, and settings of that kind; `None` means derived from the dimension.
+    """The kind of conditional generator, and settings of that kind; `None` means as the kind has it.
 
-    What each means, and which kinds have it, is said where the kinds are: `micromacro.generators`.
+    What each means is said with the settings of the kinds: `ScoreSettings`, `FlowSettings`, `GanSettings`,
+    `MatchingSettings`, `KernelSettings`. One that the kind does not have is an error.
     """
 
     kind: str = "score"
@@ -41,7 +42,19 @@ class GeneratorSettings:
     training_steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    schedule: str | None = None
+    sampler: str | None = None
     sampler_steps: int | None = None
+    churn: float | None = None
+    layers: int | None = None
+    knots: int | None = None
+    latent: int | None = None
+    critic_steps: int | None = None
+    penalty: float | None = None
+    density: str | None = None
+    centres: int | None = None
+    bandwidth: float | None = None
+    condition_bandwidth: float | None = None
 
 
 @dataclass(frozen=True)

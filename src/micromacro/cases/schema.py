@@ -138,7 +138,19 @@ class GeneratorSection(Section):
     training_steps: Count | None = None
     batch_size: Count | None = None
     learning_rate: Positive | None = None
+    schedule: Literal["edm", "ve", "vp"] | None = None
+    sampler: Literal["heun", "stochastic"] | None = None
     sampler_steps: Count | None = None
+    churn: Positive | None = None
+    layers: Count | None = None
+    knots: Annotated[Integer, Field(ge=2)] | None = None
+    latent: Count | None = None
+    critic_steps: Count | None = None
+    penalty: Positive | None = None
+    density: Literal["none", "flow"] | None = None
+    centres: Count | None = None
+    bandwidth: Positive | None = None
+    condition_bandwidth: Positive | None = None
 
 
 class CoupleSection(Section):

@@ -26,6 +26,7 @@ REQUIREMENTS = {
     "bool_type": "be true or false",
     "list_type": "be a list",
     "dict_type": "be a table",
+    "literal_error": "be {expected}",
     "model_type": "be a table",
     "model_attributes_type": "be a table",
     "greater_than": "be greater than {gt:g}",

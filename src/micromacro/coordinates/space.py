@@ -43,8 +43,8 @@ class Space:
     @classmethod
     def of(cls, lower, upper, periodic) -> "Space":
         """The space of arrays or lists of ends and flags."""
-        ends = (tuple(float(end) for end in np.atleast_1d(values)) for values in (lower, upper))
-        return cls(*ends, tuple(bool(flag) for flag in np.atleast_1d(periodic)))
+        low, high = (tuple(float(end) for end in np.atleast_1d(values)) for values in (lower, upper))
+        return cls(low, high, tuple(bool(flag) for flag in np.atleast_1d(periodic)))
 
     @classmethod
     def unbounded(cls, dimension: int) -> "Space":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from micromacro.coupling.moves import to_hidden
 from micromacro.coupling.rounds import Round, Schedule, local_round
@@ -92,5 +92,5 @@ def nearest_labels(
     for window, (reference, label, here) in enumerate(zip(known, labels, states, strict=True)):
         spread = reference.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
-        found[window] = label[cKDTree(reference / spread).query(here / spread)[1]]
+        found[window] = label[KDTree(reference / spread).query(here / spread)[1]]
     return found

@@ -132,6 +132,7 @@ class AdaptiveModel(eqx.Module):
             max_steps=MOST_STEPS,
             throw=False,
         )
+        assert solution.ys is not None
         state, total = solution.ys
         solved = (solution.result == diffrax.RESULTS.successful) & jnp.all(jnp.isfinite(state[-1]))
         # the integral is counted along the flow to the data either way

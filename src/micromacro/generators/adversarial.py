@@ -72,6 +72,11 @@ class Adversarial:
         """One for each step of the critic."""
         return self.critic_steps
 
+    @property
+    def scatter(self) -> float:
+        """The distance of two samples of equal laws is not zero, and scatters by a fifth."""
+        return 0.2
+
     def start(self, model: Players, steps: int, learning_rate: float) -> Contest:
         """Nothing done yet."""
         generator, critic = (

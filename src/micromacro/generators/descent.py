@@ -22,7 +22,7 @@ Loss = Callable[[Any, Pairs, Key[Array, ""]], Float[Array, ""]]
 class Schedule(NamedTuple):
     """Where a learning rate stands: steps done, steps in all, its peak."""
 
-    count: Float[Array, ""]
+    done: Float[Array, ""]
     total: Float[Array, ""]
     peak: Float[Array, ""]
 
@@ -35,9 +35,9 @@ class Schedule(NamedTuple):
     def rate(self) -> Float[Array, ""]:
         """The learning rate now: a linear warm-up, then half a cosine to zero."""
         warm_up = jnp.minimum(WARM_UP, self.total / 10)
-        rising = (self.count + 1) / jnp.maximum(warm_up, 1)
-        done = jnp.clip((self.count - warm_up) / jnp.maximum(self.total - warm_up, 1), 0, 1)
-        return self.peak * jnp.where(self.count < warm_up, rising, 0.5 * (1 + jnp.cos(jnp.pi * done)))
+        rising = (self.done + 1) / jnp.maximum(warm_up, 1)
+        part = jnp.clip((self.done - warm_up) / jnp.maximum(self.total - warm_up, 1), 0, 1)
+        return self.peak * jnp.where(self.done < warm_up, rising, 0.5 * (1 + jnp.cos(jnp.pi * part)))
 
     @property
     def decay(self) -> Float[Array, ""]:
@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
 
     def advanced(self) -> "Schedule":
         """One step on."""
-        return self._replace(count=self.count + 1)
+        return self._replace(done=self.done + 1)
 
 
 class DescentState(NamedTuple):
@@ -64,6 +64,7 @@ class Descent:
 
     loss: Loss
     batches: int = 1
+    scatter: float = 0.0
 
     def start(self, model: Any, steps: int, learning_rate: float) -> DescentState:
         """Nothing done yet."""

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
@@ -27,6 +28,7 @@ FEWEST_PAIRS = 50
 AnyGenerator = TypeVar("AnyGenerator", Generator, DensityGenerator)
 
 
+@dataclass(frozen=True)
 class Family(abc.ABC):
     """Settings of one family of conditional generators: `fit` makes a generator of them and of weighted pairs.
 

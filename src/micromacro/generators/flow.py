@@ -128,13 +128,13 @@ class FlowSettings(Family):
         return minimise(Descent(negative_log_likelihood), model, data, weight, training, keys, on_chunk)
 
     def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """4000 up to three dimensions and 5000 beyond, unless given; a third to go on from a previous generator."""
-        steps = self.training_steps or (4000 if dimension <= SMALL else 5000)
+        """8000 up to three dimensions and 6000 beyond, unless given; a third to go on from a previous generator."""
+        steps = self.training_steps or (8000 if dimension <= SMALL else 6000)
         return max(250, steps // 3) if warm else steps
 
     def layers_for(self, dimension: int) -> int:
-        """How many layers: two up to three dimensions, one beyond."""
-        return self.layers or (2 if dimension <= SMALL else 1)
+        """How many layers: three up to three dimensions, one beyond."""
+        return self.layers or (3 if dimension <= SMALL else 1)
 
     def width_for(self, dimension: int) -> int:
         """The width of each network: 32, and 24 beyond 32 dimensions, where there are many of them."""

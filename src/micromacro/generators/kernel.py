@@ -120,7 +120,8 @@ class KernelSettings(Family):
         """A mixture whose centres are not chosen yet."""
         d, zeros = condition.space.dimension, jnp.zeros
         shapes = (self.centres, layout.dimension), (self.centres, d), (self.centres,), (), (d,)
-        return KernelModel(*(zeros(shape, jnp.float32) for shape in shapes), layout, condition.space)
+        x, z, log_weight, width, z_width = (zeros(shape, jnp.float32) for shape in shapes)
+        return KernelModel(x, z, log_weight, width, z_width, layout, condition.space)
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:  # noqa: ARG002
         """Centres by weight, bandwidths by the likelihood of pairs that are no centres."""
@@ -132,12 +133,9 @@ class KernelSettings(Family):
     def _fit(self, model: KernelModel, state, z, weight, held_out, key) -> KernelModel:
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
         rows = _chosen(np.where(held_out, 0.0, weight), self.centres, rng)
-        fitted = KernelModel(
-            *(jnp.asarray(part, jnp.float32) for part in (state[rows], z[rows], np.zeros(len(rows)))),
-            *rules_of_thumb(state[rows], z[rows], model.layout, model.space),
-            model.layout,
-            model.space,
-        )
+        x, own_z, log_weight = (jnp.asarray(part, jnp.float32) for part in (state[rows], z[rows], np.zeros(len(rows))))
+        widths = rules_of_thumb(state[rows], z[rows], model.layout, model.space)
+        fitted = KernelModel(x, own_z, log_weight, widths[0], widths[1], model.layout, model.space)
         judges = np.where(held_out, weight, 0.0)
         judges = _chosen(judges if judges.sum() > 0 else weight, MOST_JUDGES, rng)
         return self._scaled(fitted, jnp.asarray(state[judges]), jnp.asarray(z[judges]))

@@ -114,7 +114,7 @@ class ScoreSettings(Family):
 
     def resampled(self, generator: Any) -> Any:
         """A generator of other score settings, with its denoiser as it is, in the sampler of these settings."""
-        wrapper = DensityGenerator if self.has_density else Generator
+        wrapper: Any = DensityGenerator if self.has_density else Generator
         return wrapper(generator.representation, self._sampler(generator.model.denoiser), self)
 
     def _sampler(self, denoiser: Denoiser) -> ScoreModel:

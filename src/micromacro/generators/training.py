@@ -38,6 +38,11 @@ class Objective(Protocol):
         """Batches that one step uses up."""
         ...
 
+    @property
+    def scatter(self) -> float:
+        """By how much, relatively, validation losses of equal models may differ: so much worse, the later one wins."""
+        ...
+
     def start(self, model: Any, steps: int, learning_rate: float) -> Any:
         """What changes during training, with the model in it; all arrays, so that no setting compiles code anew."""
         ...
@@ -156,10 +161,10 @@ class _Batches:
         self._cumulative = np.cumsum(weight) / np.sum(weight)
         self._rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
 
-    def draw(self, steps: int, size: int) -> Pairs:
+    def draw(self, steps: int, size: int) -> tuple[np.ndarray, ...]:
         stratified = (np.arange(size) + self._rng.random((steps, size))) / size
         rows = np.searchsorted(self._cumulative, np.minimum(stratified, self._cumulative[-1] * (1 - 1e-12)), "right")
-        return Pairs(*(part[np.minimum(rows, len(part) - 1)] for part in self._data))
+        return tuple(part[np.minimum(rows, len(part) - 1)] for part in self._data)
 
 
 def _validation_pairs(data: tuple, weight: np.ndarray, held_out: np.ndarray) -> Pairs:
@@ -196,15 +201,17 @@ def _drawn(batches: list[_Batches], per_step: int, size: int) -> Pairs:
     """Pairs `(models, CHUNK, per_step, size, ...)`."""
     drawn = [one.draw(CHUNK * per_step, size) for one in batches]
     shape = len(drawn), CHUNK, per_step, size, -1
-    return Pairs(*(np.stack(parts).reshape(shape) for parts in zip(*drawn, strict=True)))
+    return Pairs(*(jnp.asarray(np.stack(parts).reshape(shape)) for parts in zip(*drawn, strict=True)))
 
 
 def _remember(objective: Objective, members: _Members, validation: Pairs, key: Array) -> None:
     """Keep the best averaged weights of each model."""
     averaged, value = _judge(objective, members.carry, validation, key)
     value = np.where(np.isfinite(value), value, np.inf)
-    better = (value < members.best_validation) | ~np.isfinite(members.best_validation)
-    members.best = _where(jnp.asarray(better), averaged, members.best)
+    first = ~np.isfinite(members.best_validation)
+    better = (value < members.best_validation) | first
+    taken = (value < (1 + objective.scatter) * members.best_validation) | first
+    members.best = _where(jnp.asarray(taken), averaged, members.best)
     members.best_validation = np.where(better, value, members.best_validation)
     members.since_best = np.where(better, 0, members.since_best + 1)
     members.validation.append(value)

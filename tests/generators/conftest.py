@@ -130,10 +130,8 @@ WITH_DENSITY = [name for name, settings in KINDS.items() if settings.has_density
 ALLOWANCE = {"kernel": 2.5, "gan": 2.0}
 # each kind and each law at least once; the others take minutes
 QUICK = {
-    ("score", "bounded"),
     ("score", "mixed"),
-    ("kernel", "mixed"),
-    ("flow", "bounded"),
+    ("kernel", "bounded"),
     ("flow", "periodic"),
     ("flow", "mixed"),
     ("matching", "bounded"),

@@ -152,4 +152,4 @@ def test_a_flow_lends_its_density():
 
 def test_a_density_is_none_or_of_a_flow():
     with pytest.raises(InputError, match=r"generator\.density must be one of none, flow; got 'spline'"):
-        GanSettings(density="spline")  # pyright: ignore[reportArgumentType]
+        GanSettings(density="spline")

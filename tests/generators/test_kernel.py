@@ -47,7 +47,8 @@ def log_density(model, x, z, width):
 def test_the_density_is_that_of_the_mixture(layout, space):
     model = mixture(layout, space)
     x = np.random.default_rng(1).uniform(-3, 3, (5, 2))
-    found, known = eqx.filter_jit(jax.vmap(model.log_prob, in_axes=(0, None)))(jnp.asarray(x), jnp.asarray([0.05]))
+    z = jnp.asarray([0.05])
+    found, known = eqx.filter_jit(lambda x: jax.vmap(lambda one: model.log_prob(one, z))(x))(jnp.asarray(x))
     assert np.all(known)
     np.testing.assert_allclose(found, [log_density(model, one, 0.05, 0.3) for one in x], rtol=1e-9)
 

@@ -85,7 +85,7 @@ def test_the_same_key_fits_the_same_generator_and_another_another(fitted):
     assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "gan")) for kind in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "flow")) for kind in KINDS])
 def test_doubled_rows_are_doubled_weights(kind, fitted_once):
     """And both move the share of a well from u to 2u / (1 + u)."""
     once = fitted_once(kind, "bounded")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -82,7 +82,7 @@ class GanSettings(Family):
     training_steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 1e-3
-    density: Literal["none", "flow"] = "none"
+    density: str = "none"
 
     def __post_init__(self):
         if self.density not in DENSITIES:
@@ -125,9 +125,9 @@ class GanSettings(Family):
         steps = self.training_steps or STEPS
         return max(250, steps // 3) if warm else steps
 
-    def width_for(self, dimension: int) -> int:  # noqa: ARG002
-        """The width of both networks."""
-        return self.width or 128
+    def width_for(self, dimension: int) -> int:
+        """The width of both networks: 64 up to three dimensions, 128 beyond."""
+        return self.width or (64 if dimension <= 3 else 128)
 
     def latent_for(self, dimension: int) -> int:
         """The number of latents: more than the state has dimensions, so that wells need not be torn apart."""

@@ -86,8 +86,8 @@ class ScoreSettings(Family):
         return minimise(Descent(sampler_loss), model, data, weight, training, keys, on_chunk)
 
     def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """3000 up to three dimensions, more beyond; a third of them to go on from a previous generator."""
-        derived = 3000 if dimension <= 3 else 6000 if dimension <= 12 else 12_000 if dimension <= 32 else 8000
+        """9000 up to twelve dimensions, 12,000 up to 32, 8000 beyond; a third to go on from a previous generator."""
+        derived = 9000 if dimension <= 12 else 12_000 if dimension <= 32 else 8000
         steps = self.training_steps or derived
         return max(250, steps // 3) if warm else steps
 
@@ -103,7 +103,7 @@ class ScoreSettings(Family):
     def sampler_steps_for(self, dimension: int) -> int:
         """12 up to three dimensions, 18 up to twelve, 24 beyond; several times as many for schedules other than `edm`.
 
-        Their times are further from equal errors per step: on the hidden barrier so many give the same accuracy.
+        Their times are further from equal errors per step.
         """
         steps = 12 if dimension <= 3 else 18 if dimension <= 12 else 24
         return self.sampler_steps or steps * STEPS_OF_SCHEDULES[self.schedule]

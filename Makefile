@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/micromacro report runs/demo
 
 test: lint
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations 12
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow

@@ -105,9 +105,14 @@ MISTAKES = {
         "coarse.kind=torsion",
         "command line: coarse.kind must be 'function'; got 'torsion'. 'torsion' is not supported in this version.",
     ),
-    "generator without a density": (
-        "generator.kind=gan",
-        "command line: generator.kind must be 'score'; got 'gan'. 'gan' is not supported in this version.",
+    "generator of no kind": (
+        "generator.kind=gam",
+        "command line: generator.kind must be 'score' or 'flow' or 'gan' or 'matching' or 'kernel'; got 'gam'. "
+        "Did you mean 'gan'?",
+    ),
+    "schedule of no name": (
+        "generator.schedule=cosine",
+        "command line: generator.schedule must be 'edm', 've' or 'vp'; got 'cosine'.",
     ),
     "kind that is none": (
         "system.kind=overdumped",

@@ -68,8 +68,8 @@ def test_out_that_is_a_file(micromacro, pipeline, tmp_path):
         (["--seed", "-1"], "command line: seed must be at least 0; got -1."),
         (["--budget", "0"], "command line: budget.force_evaluations must be at least 1; got 0.0."),
         (
-            ["--generator", "flow"],
-            "command line: generator.kind must be 'score'; got 'flow'. 'flow' is not supported in this version.",
+            ["--set", "generator.schedule=cosine"],
+            "command line: generator.schedule must be 'edm', 've' or 'vp'; got 'cosine'.",
         ),
     ],
 )

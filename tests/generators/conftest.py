@@ -128,13 +128,10 @@ KINDS: dict[str, Family] = {
 WITH_DENSITY = [name for name, settings in KINDS.items() if settings.has_density]
 # how much more of a law than others a kind may miss: kernels smooth, and know the proportions of few centres
 ALLOWANCE = {"kernel": 2.5, "gan": 2.0}
-# each kind and each law at least once; the others take minutes
+# each law at least once; the others take minutes
 QUICK = {
     ("score", "mixed"),
-    ("kernel", "bounded"),
     ("flow", "periodic"),
-    ("flow", "mixed"),
-    ("matching", "bounded"),
     ("gan", "bounded"),
 }
 

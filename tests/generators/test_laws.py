@@ -9,7 +9,7 @@ from micromacro.generators.saving import load_generator, save_generator
 from micromacro.sampling.proposal import ConditionalProposal
 from tests.generators.conftest import KINDS, drift
 
-GRID = (91, 101)
+GRID = (61, 61)
 DRAWS = GRID[0] * GRID[1]  # as many as points of quadrature: one compilation serves both
 STANDARD_ERRORS = 4.5
 # what a small network, trained for seconds, is allowed to miss of the law: share of a well, location in widths
@@ -85,7 +85,8 @@ def test_the_same_key_fits_the_same_generator_and_another_another(fitted):
     assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "flow")) for kind in KINDS])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_doubled_rows_are_doubled_weights(kind, fitted_once):
     """And both move the share of a well from u to 2u / (1 + u)."""
     once = fitted_once(kind, "bounded")

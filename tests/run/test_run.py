@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from micromacro.cases.case import GeneratorSettings
 from micromacro.errors import BudgetError, InputError, StoreError
 from micromacro.run import Result, run
 from micromacro.store import Store
@@ -188,8 +189,11 @@ def test_other_methods_give_the_same_files(method, tmp_path):
 def test_unknown_requests_are_refused():
     with pytest.raises(InputError, match="method"):
         run(small_hidden_barrier(), method="magic")
-    other = replace(small_hidden_barrier(), generator=replace(small_hidden_barrier().generator, kind="gan"))
-    with pytest.raises(InputError, match=r"generator\.kind"):
+    other = replace(small_hidden_barrier(), generator=GeneratorSettings("gan"))
+    with pytest.raises(InputError, match=r"generator\.kind must have a density"):
+        run(other, method="generator")
+    other = replace(small_hidden_barrier(), generator=GeneratorSettings("score", knots=8))
+    with pytest.raises(InputError, match=r"generator\.knots must be left out for kind 'score'"):
         run(other)
 
 

@@ -58,7 +58,7 @@ class EdmSchedule:
     The paper's σ_max = 80 and ln σ ~ N(-1.2, 1.2²) are for images of variance 1/4; twenty times unit data is as good as
     infinite, and wider training pays where data are stiff.
 
-    >>> EdmSchedule().times(12)[[0, -1]].round(3).tolist()
+    >>> [round(float(time), 3) for time in EdmSchedule().times(12)[[0, -1]]]
     [20.0, 0.01]
     """
 

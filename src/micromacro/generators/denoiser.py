@@ -47,9 +47,12 @@ class Denoiser(eqx.Module):
 
     def output(self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array) -> Float[Array, "Y"]:
         """The network on inputs of unit size. Source: Karras et al., NeurIPS 2022, table 1, with unit data."""
-        reals = self.layout.reals
-        scaled = y.at[:reals].divide(jnp.sqrt(noise**2 + 1))
+        scaled = y / self._of_reals(jnp.sqrt(noise**2 + 1), 1.0)
         return self.network(state_features(scaled, self.layout), features, jnp.log(noise) / 4)
+
+    def _of_reals(self, value: Array, other: float) -> Float[Array, "Y"]:
+        """A number for each coordinate: `value` for the real ones. Updates of slices would be slow scatters."""
+        return jnp.where(np.arange(self.layout.dimension) < self.layout.reals, value, np.float32(other))
 
     def expected_noise(
         self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array
@@ -62,6 +65,8 @@ class Denoiser(eqx.Module):
         output, reals = self.output(y, features, noise), self.layout.reals
         total = noise**2 + 1
         straight = noise / total * y[:reals] - output[:reals] / jnp.sqrt(total)
+        if not self.layout.circles:
+            return straight
         return jnp.concatenate([straight, -noise * score_size(noise) * output[reals:]])
 
     def score(self, y: Float[Array, "Y"], z: Float[Array, "d"], noise: Float[Array, ""]) -> Float[Array, "Y"]:
@@ -73,13 +78,13 @@ class Denoiser(eqx.Module):
 
         Angles have s = 1. Source: Karras et al., NeurIPS 2022, eq. 4.
         """
-        features, reals = self.condition(z), self.layout.reals
+        features = self.condition(z)
 
         def slope(x: Array, t: Array) -> Array:
             noise, noise_rate = jax.value_and_grad(self.schedule.noise)(t)
             scale, scale_rate = jax.value_and_grad(self.schedule.scale)(t)
-            change = noise_rate * self.expected_noise(x.at[:reals].divide(scale), features, noise)
-            return change.at[:reals].multiply(scale).at[:reals].add(scale_rate / scale * x[:reals])
+            size, rate = self._of_reals(scale, 1.0), self._of_reals(scale_rate / scale, 0.0)
+            return size * noise_rate * self.expected_noise(x / size, features, noise) + rate * x
 
         return slope
 

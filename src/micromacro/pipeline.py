@@ -77,10 +77,11 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     """Umbrella windows from every starting point, then rounds: coupled to a generator, or by local moves alone."""
     case, coarse = run.case, run.case.coarse
     budget = plan.Budget(case.budget)
+    seeded = coupled and not stages.family_of(case).has_density
     exploration = stages.explore_stage(run)
     sizes = plan.plan_windows(case, exploration.spread)
     windows = stages.first_windows(run, sizes)
-    budget.require(plan.least_cost(case, sizes), "these windows and walkers")
+    budget.require(plan.least_cost(case, sizes, seeded=seeded), "these windows and walkers")
     cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
     first = budget.steps(
@@ -102,7 +103,7 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
             run, windows, result, current, local if not segments else segments[-1]
         )
         batch = windows.count * sizes.walkers
-        overhead = plan.round_overhead(cycles, coupled=coupled)
+        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded)
         left = case.couple.rounds + 1 - number
         reserve = closure_reserve(case.budget)
         steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
@@ -113,7 +114,7 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
         if coupled and _needs_training(history):
             generator = stages.learn_stage(run, number, segments[-1:] or [local], windows.width, generator)
         schedule = schedule_for(steps, cycles, batch)
-        labels = start if not segments or segments[-1].start is None else segments[-1].start
+        labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
         windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)
         segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled))
         previous, current = current, estimate(coarse, segments, padding)

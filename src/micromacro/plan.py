@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from micromacro.cases.case import Case
 from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
+from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
 from micromacro.generators.family import Family
 from micromacro.sampling.seeding import exploration_cost, pull_cost
@@ -97,16 +98,19 @@ class Budget:
             )
 
 
-def round_overhead(cycles: int, *, coupled: bool) -> int:
-    """Force evaluations per walker and round besides the local steps."""
+def round_overhead(cycles: int, *, coupled: bool, seeded: bool = False) -> int:
+    """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density."""
+    if seeded:
+        return 2 + RELAXATION_CHUNKS * CHUNK_STEPS
     return 1 + ADAPT_CHUNKS * CHUNK_STEPS + (SEED_MOVES + cycles if coupled else 0)
 
 
-def least_cost(case: Case, plan: WindowPlan) -> int:
+def least_cost(case: Case, plan: WindowPlan, *, seeded: bool = False) -> int:
     """Force evaluations of the shortest run that could give an answer: every stage, one short round."""
     windows = plan.per_dimension**case.coarse.dimension
     batch = windows * plan.walkers
     starts = len(case.system.initial)
     cycles = cycles_for(case)
-    rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * CHUNK_STEPS + round_overhead(cycles, coupled=True)
+    overhead = round_overhead(cycles, coupled=True, seeded=seeded)
+    rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * CHUNK_STEPS + overhead
     return exploration_cost(starts, EXPLORERS) + pull_cost(windows, plan.walkers) + batch * rounds + 1000

@@ -190,7 +190,7 @@ def round_stage(
 ) -> tuple[Windows, Round]:
     """One round in flattened windows: by local moves alone where there is no generator, else coupled to it or seeded.
 
-    `labels` `(walkers,)` or `(windows, walkers)`: the starting points that walkers came from.
+    `labels` `(windows, walkers)`: the starting points that walkers came from, of all windows but the last added ones.
     """
     batch = windows.count * positions.shape[1]
 

@@ -9,7 +9,8 @@ import pytest
 from micromacro.coupling import checks
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.rounds import Schedule
-from micromacro.coupling.seeding import nearest_labels, seed, seeded_round
+from micromacro.coupling.seeding import nearest_labels, seed, seeded_round, with_added
+from micromacro.plan import round_overhead
 from micromacro.sampling.engine import Tuning
 
 WALKERS = 24
@@ -72,3 +73,20 @@ def test_the_nearest_known_state_of_the_same_window_gives_the_label():
     known = np.array([[[0.0, 0.0], [1.0, 0.0]], [[5.0, 0.0], [6.0, 0.0]]])
     states = np.array([[[0.9, 0.1], [-3.0, 0.0]], [[5.1, 0.0], [9.0, 0.0]]])
     assert nearest_labels(known, np.array([[0, 1], [0, 1]]), states).tolist() == [[1, 0], [0, 1]]
+
+
+def test_walkers_of_added_windows_take_the_label_of_the_nearest_of_all():
+    states = np.array([[[0.0, 0.0], [0.1, 1.0]], [[5.0, 0.0], [5.1, 1.0]], [[2.5, 0.9], [2.5, 0.1]]])
+    labels = np.array([[0, 1], [0, 1]])
+    assert with_added(states, labels).tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert with_added(states[:2], labels) is labels
+
+
+def test_a_seeded_round_costs_what_the_plan_counts(barrier, proposals, positions):
+    windows = barrier.windows
+    scale = jnp.broadcast_to(jnp.diag(jnp.array([0.2, 0.1])), (windows.count, 2, 2))
+    tuning, schedule = Tuning(jnp.full(windows.count, 0.5), scale), Schedule(2, 1, 3)
+    labels, before = np.zeros((windows.count, WALKERS), int), barrier.engine.evaluations
+    seeded_round(barrier.engine, Broken(), windows, positions, labels, tuning, schedule, jax.random.key(1))
+    per_walker = (barrier.engine.evaluations - before) / (windows.count * WALKERS)
+    assert per_walker == schedule.steps + round_overhead(2, coupled=True, seeded=True)

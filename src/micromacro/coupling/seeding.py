@@ -24,7 +24,7 @@ def seeded_round(
     generator: ConditionalSampler,
     windows: Windows,
     positions: Float[Array, "windows walkers D"],
-    labels: Int[np.ndarray, "..."],
+    labels: Int[np.ndarray, "labelled walkers"],
     tuning: Tuning,
     schedule: Schedule,
     key: Key[Array, ""],
@@ -38,13 +38,14 @@ def seeded_round(
     **Arguments:**
 
     - `positions`: walkers to replace; one whose draw cannot be simulated keeps its place.
-    - `labels`: `(walkers,)` or `(windows, walkers)`, the starting points that `positions` came from.
+    - `labels`: the starting points that `positions` came from, `(windows, walkers)`; walkers of windows that were added
+      after these take that of the nearest walker of any other window.
     """
     seed_key, round_key = jax.random.split(key)
     seeds = seed(engine, generator, windows, positions, seed_key)
     observe = jax.jit(jax.vmap(jax.vmap(engine.system.observe)))
-    labels = np.broadcast_to(labels, positions.shape[:2])
-    start = nearest_labels(np.asarray(observe(positions)), labels, np.asarray(observe(seeds)))
+    known = np.asarray(observe(positions))
+    start = nearest_labels(known, with_added(known, labels), np.asarray(observe(seeds)))
     result = local_round(
         engine,
         windows,
@@ -82,11 +83,22 @@ def seed(
     return batch(generator, windows, positions, jax.random.split(key, positions.shape[:2]))
 
 
+def with_added(
+    states: Float[np.ndarray, "windows walkers Y"], labels: Int[np.ndarray, "labelled walkers"]
+) -> Int[np.ndarray, "windows walkers"]:
+    """Labels of all windows, where only the first ones have them."""
+    count, walkers = labels.shape
+    if len(states) == count:
+        return labels
+    pooled, others = (part.reshape(1, -1, states.shape[-1]) for part in (states[:count], states[count:]))
+    return np.concatenate([labels, nearest_labels(pooled, labels.reshape(1, -1), others).reshape(-1, walkers)])
+
+
 def nearest_labels(
     known: Float[np.ndarray, "windows walkers Y"],
     labels: Int[np.ndarray, "windows walkers"],
-    states: Float[np.ndarray, "windows walkers Y"],
-) -> Int[np.ndarray, "windows walkers"]:
+    states: Float[np.ndarray, "windows others Y"],
+) -> Int[np.ndarray, "windows others"]:
     """The label of the known state of the same window that is nearest to each state, in units of their spread."""
     found = np.empty(states.shape[:2], int)
     for window, (reference, label, here) in enumerate(zip(known, labels, states, strict=True)):

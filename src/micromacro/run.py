@@ -52,7 +52,6 @@ def run(
     - `out`: the directory of results; a temporary one where left out.
     - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, or the `generator` alone.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
-
     - `progress`: how to show it; not at all where left out.
 
     **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the

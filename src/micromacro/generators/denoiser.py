@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 from micromacro.generators.base import Base
 from micromacro.generators.circle import score_size, wrapped_score
 from micromacro.generators.condition import Condition, state_feature_count, state_features
+from micromacro.generators.descent import stratified_quantiles
 from micromacro.generators.network import Network
 from micromacro.generators.representation import Layout
 from micromacro.generators.schedules import NoiseSchedule, noise_and_scale
@@ -47,12 +48,8 @@ class Denoiser(eqx.Module):
 
     def output(self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array) -> Float[Array, "Y"]:
         """The network on inputs of unit size. Source: Karras et al., NeurIPS 2022, table 1, with unit data."""
-        scaled = y / self._of_reals(jnp.sqrt(noise**2 + 1), 1.0)
+        scaled = y / self.layout.of_reals(jnp.sqrt(noise**2 + 1), 1.0)
         return self.network(state_features(scaled, self.layout), features, jnp.log(noise) / 4)
-
-    def _of_reals(self, value: Array, other: float) -> Float[Array, "Y"]:
-        """A number for each coordinate: `value` for the real ones. Updates of slices would be slow scatters."""
-        return jnp.where(np.arange(self.layout.dimension) < self.layout.reals, value, np.float32(other))
 
     def expected_noise(
         self, y: Float[Array, "Y"], features: Float[Array, "features"], noise: Array
@@ -83,7 +80,7 @@ class Denoiser(eqx.Module):
         def slope(x: Array, t: Array) -> Array:
             noise, noise_rate = jax.value_and_grad(self.schedule.noise)(t)
             scale, scale_rate = jax.value_and_grad(self.schedule.scale)(t)
-            size, rate = self._of_reals(scale, 1.0), self._of_reals(scale_rate / scale, 0.0)
+            size, rate = self.layout.of_reals(scale, 1.0), self.layout.of_reals(scale_rate / scale, 0.0)
             return size * noise_rate * self.expected_noise(x / size, features, noise) + rate * x
 
         return slope
@@ -95,10 +92,9 @@ def denoising_loss(denoiser: Denoiser, pairs: Pairs, key: Key[Array, ""]) -> Flo
     What the output should be is of unit size at every noise level: for real numbers the residual of eq. 8 of Karras et
     al., NeurIPS 2022; for angles the score of a wrapped normal law over its size.
     """
-    level_key, order_key, noise_key = jax.random.split(key, 3)
+    level_key, noise_key = jax.random.split(key)
     batch, reals = len(pairs.state), denoiser.layout.reals
-    quantile = (jnp.arange(batch) + jax.random.uniform(level_key, (batch,), jnp.float32)) / batch
-    level = denoiser.schedule.training_noise(quantile[jax.random.permutation(order_key, batch)])
+    level = denoiser.schedule.training_noise(stratified_quantiles(batch, level_key))
     normal = jax.random.normal(noise_key, pairs.state.shape, jnp.float32)
 
     def one(clean, z, noise, normal):

@@ -101,5 +101,12 @@ def average(averaged: Any, model: Any, decay: Float[Array, ""]) -> Any:
     return jax.tree.map(mean, averaged, model)
 
 
+def stratified_quantiles(count: int, key: Key[Array, ""]) -> Float[Array, "count"]:
+    """One uniform number from each of `count` equal strata of [0, 1), in random order."""
+    within, order = jax.random.split(key)
+    quantile = (jnp.arange(count) + jax.random.uniform(within, (count,), jnp.float32)) / count
+    return jax.random.permutation(order, quantile)
+
+
 def _optimiser() -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(LARGEST_GRADIENT), optax.scale_by_adam())

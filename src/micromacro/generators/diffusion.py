@@ -1,13 +1,15 @@
 """A flow from a base law to the data as a chain of discrete Heun steps whose density is exact."""
 
+import abc
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.elimination import solve_with_determinant
@@ -120,6 +122,34 @@ def propose(chain: Chain, latent: Float[Array, "Y"]) -> Draw:
     away = wrap_angles(encoded.latent - latent, chain.base.layout)
     returned = jnp.max(jnp.abs(away)) <= ROUND_TRIP * chain.extent[0]
     return Draw(state, encoded.log_prob, encoded.solved & returned)
+
+
+class ChainModel(eqx.Module):
+    """A model whose draws follow a chain of steps, with the exact density of what these make."""
+
+    @abc.abstractmethod
+    def chain(self, z: Float[Array, "d"]) -> Chain:
+        """The steps given z."""
+
+    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """One represented state given z."""
+        chain = self.chain(z)
+        return generate(chain, chain.base.draw(key))
+
+    def log_prob(self, x: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+        """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
+        encoded = invert(self.chain(z), x)
+        return encoded.log_prob, encoded.solved
+
+    def draw_with_density(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with its density; not valid where the round trip back to its latent failed."""
+        chain = self.chain(z)
+        return propose(chain, chain.base.draw(key))
+
+    def weighted_draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
+        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
+        chain = self.chain(z)
+        return generate_with_density(chain, chain.base.draw(key))
 
 
 class _Inverted(NamedTuple):

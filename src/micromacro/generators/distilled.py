@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.generators.family import Family
 from micromacro.generators.flow import FlowModel
+from micromacro.generators.members import member, stack
+from micromacro.generators.training import numpy_generator
 from micromacro.sampling.proposal import Draw
 
 FEWEST_DRAWS = 50_000
@@ -63,14 +65,14 @@ def distil(
     flows = []
     for number, key in enumerate(keys):
         # each has a teacher, so data, of its own
-        model = jax.tree.map(lambda leaf, number=number: leaf[number] if eqx.is_array(leaf) else leaf, models)
+        model = member(models, number)
         row_key, draw_key, train_key = jax.random.split(key, 3)
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(row_key), np.uint32))
+        rng = numpy_generator(row_key)
         conditions = z[rng.choice(len(z), count, p=weight / weight.sum())]
         data = _draws(model.teacher, conditions, draw_key), conditions
-        single = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, model.flow)
-        flows.append(family.learn(single, data, np.ones(count), train_key[None], steps, on_chunk))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts) if eqx.is_array(parts[0]) else parts[0], *flows)
+        learned = family.learn(stack([model.flow]), data, np.ones(count), train_key[None], steps, on_chunk)
+        flows.append(member(learned, 0))
+    return stack(flows)
 
 
 def _draws(teacher: Any, z: Float[np.ndarray, "n d"], key: Key[Array, ""]) -> Float[np.ndarray, "n Y"]:

@@ -3,9 +3,8 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from micromacro.coordinates.space import Space
 from micromacro.errors import InputError
 from micromacro.generators.condition import Condition
 from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.members import member, stack
 from micromacro.generators.representation import (
     Layout,
     Representation,
@@ -22,10 +22,10 @@ from micromacro.generators.representation import (
     inside_bounds,
     untrained_representation,
 )
-from micromacro.generators.training import Objective, TrainingSettings, train
+from micromacro.generators.training import numpy_generator
 
 FEWEST_PAIRS = 50
-AnyGenerator = TypeVar("AnyGenerator", Generator, DensityGenerator)
+FEWEST_STEPS = 250
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,13 @@ class Family(abc.ABC):
         """The model, every array with a leading axis `models`, after so many training steps on represented pairs."""
 
     @abc.abstractmethod
+    def all_steps(self, dimension: int) -> int:
+        """Training steps of a new generator; 0 without training."""
+
     def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """Training steps: all of them for a new generator, fewer to go on from a previous one; 0 without training."""
+        """Training steps: all of them for a new generator, a third to go on from a previous one."""
+        steps = self.all_steps(dimension)
+        return max(FEWEST_STEPS, steps // 3) if warm and steps else steps
 
     def fit(
         self,
@@ -117,44 +122,33 @@ class Family(abc.ABC):
         encode = jax.jit(jax.vmap(lambda a, b: representation.encode(a, b).state))
         data = np.asarray(encode(jnp.asarray(inside_bounds(q, state)), jnp.asarray(z, jnp.float32))), z
         build_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        models = _stack([self._model(representation, previous, key) for key in build_keys])
+        models = stack([self._model(representation, previous, key) for key in build_keys])
         steps = self.steps_for(q.shape[1], warm=previous is not None)
         models = self.learn(models, data, weight, train_keys, steps, on_chunk)
+        return [self.generator(representation, member(models, number)) for number in range(len(keys))]
+
+    def generator(self, representation: Representation, model: Any) -> Generator | DensityGenerator:
+        """The fitted generator of a model."""
         wrapper = DensityGenerator if self.has_density else Generator
-        return [wrapper(representation, _member(models, number), self) for number in range(len(keys))]
+        return wrapper(representation, model, self)
 
     def skeleton(self, state: Space, condition: Space, circles: tuple[int, ...]) -> Any:
         """An untrained generator of the same structure, to hold the parameters of a stored one."""
         representation = untrained_representation(state, condition, circles)
-        wrapper = DensityGenerator if self.has_density else Generator
         model = self.build(representation.layout, Condition(condition), jax.random.key(0))
-        return wrapper(representation, model, self)
+        return self.generator(representation, model)
 
     def _representation(self, q, z, weight, state, condition, previous, key) -> Representation:
         if previous is not None:
             if previous.state != state or previous.condition != condition or previous.settings != self:
                 raise InputError("previous", "be a generator of the same settings and spaces", previous.settings)
             return previous.representation
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
-        return fit_representation(q, z, weight, state, condition, rng)
+        return fit_representation(q, z, weight, state, condition, numpy_generator(key))
 
     def _model(self, representation: Representation, previous: Any, key: Array) -> Any:
         if previous is not None:
             return previous.model
         return self.build(representation.layout, Condition(representation.affine.condition), key)
-
-
-def minimise(
-    objective: Objective,
-    model: Any,
-    data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
-    weight: Float[np.ndarray, "n"],
-    settings: TrainingSettings,
-    keys: Key[Array, "models"],
-    on_chunk: Callable[[int], None],
-) -> Any:
-    """The models that training gives: see `micromacro.generators.training.train`."""
-    return train(objective, model, data, weight, settings, keys, on_chunk).model
 
 
 def check_pairs(
@@ -182,11 +176,3 @@ def check_pairs(
         raise InputError(f"q[:, {column}]", f"lie between its bounds {ends}", q[row, column])
     if not (np.all(np.isfinite(weight)) and np.all(weight >= 0) and weight.sum() > 0):
         raise InputError("weight", "be finite, not negative, and positive somewhere", f"a sum of {weight.sum()}")
-
-
-def _stack(models: list) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *models)
-
-
-def _member(models: Any, number: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[number] if eqx.is_array(leaf) else leaf, models)

@@ -13,9 +13,9 @@ from micromacro.generators.autoregressive import Autoregressive, over_batch
 from micromacro.generators.base import Base
 from micromacro.generators.condition import Condition
 from micromacro.generators.descent import Descent
-from micromacro.generators.family import Family, minimise
+from micromacro.generators.family import Family
 from micromacro.generators.representation import Layout
-from micromacro.generators.training import Pairs, TrainingSettings
+from micromacro.generators.training import Pairs, TrainingSettings, train
 from micromacro.sampling.proposal import Draw
 
 # up to so many dimensions a problem is small, and from the next one on large
@@ -125,12 +125,11 @@ class FlowSettings(Family):
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Maximum likelihood."""
         training = TrainingSettings(steps, self.batch_for(data[0].shape[1]), self.learning_rate)
-        return minimise(Descent(negative_log_likelihood), model, data, weight, training, keys, on_chunk)
+        return train(Descent(negative_log_likelihood), model, data, weight, training, keys, on_chunk).model
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """8000 up to three dimensions and 6000 beyond, unless given; a third to go on from a previous generator."""
-        steps = self.training_steps or (8000 if dimension <= SMALL else 6000)
-        return max(250, steps // 3) if warm else steps
+    def all_steps(self, dimension: int) -> int:
+        """8000 up to three dimensions and 6000 beyond, unless given."""
+        return self.training_steps or (8000 if dimension <= SMALL else 6000)
 
     def layers_for(self, dimension: int) -> int:
         """How many layers: three up to three dimensions, one beyond."""

@@ -14,11 +14,11 @@ from micromacro.generators.adversarial import Adversarial
 from micromacro.generators.condition import Condition
 from micromacro.generators.critic import Critic
 from micromacro.generators.distilled import Distilled, distil
-from micromacro.generators.family import Family, minimise
+from micromacro.generators.family import Family
 from micromacro.generators.flow import FlowSettings
 from micromacro.generators.perceptron import Perceptron
 from micromacro.generators.representation import Layout
-from micromacro.generators.training import TrainingSettings
+from micromacro.generators.training import TrainingSettings, train
 
 DENSITIES = "none", "flow"
 STEPS, FLOW_STEPS = 6000, 3000
@@ -118,12 +118,11 @@ class GanSettings(Family):
 
     def _play(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         training = TrainingSettings(steps, self.batch_size, self.learning_rate)
-        return minimise(Adversarial(self.critic_steps, self.penalty), model, data, weight, training, keys, on_chunk)
+        return train(Adversarial(self.critic_steps, self.penalty), model, data, weight, training, keys, on_chunk).model
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:  # noqa: ARG002
-        """Of the generator, 6000 unless given; a third of them to go on from a previous one."""
-        steps = self.training_steps or STEPS
-        return max(250, steps // 3) if warm else steps
+    def all_steps(self, dimension: int) -> int:  # noqa: ARG002
+        """Of the generator, 6000 unless given."""
+        return self.training_steps or STEPS
 
     def width_for(self, dimension: int) -> int:
         """The width of both networks: 64 up to three dimensions, 128 beyond."""

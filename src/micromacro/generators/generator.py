@@ -1,6 +1,6 @@
 """A fitted conditional generator: a model of represented states behind the representation."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -39,17 +39,17 @@ class DensityModel(Model, Protocol):
         ...
 
 
-class Generator(eqx.Module):
-    """A fitted conditional generator without a density: it can seed, but no Metropolis move can correct it.
+class Fitted(eqx.Module):
+    """What all fitted generators share.
 
     **Arguments:**
 
     - `settings`: what it was fitted with, of any family.
     """
 
-    representation: Representation
-    model: Model
-    settings: object = eqx.field(static=True)
+    representation: eqx.AbstractVar[Representation]
+    model: eqx.AbstractVar[Any]
+    settings: eqx.AbstractVar[object]
 
     @property
     def state(self) -> Space:
@@ -67,27 +67,20 @@ class Generator(eqx.Module):
         return self.representation.decode(self.model.draw(z, key), z)
 
 
-class DensityGenerator(eqx.Module):
+class Generator(Fitted):
+    """A fitted conditional generator without a density: it can seed, but no Metropolis move can correct it."""
+
+    representation: Representation
+    model: Model
+    settings: object = eqx.field(static=True)
+
+
+class DensityGenerator(Fitted):
     """A fitted conditional generator with a density: a `ConditionalProposal`, which Metropolis moves make exact."""
 
     representation: Representation
     model: DensityModel
     settings: object = eqx.field(static=True)
-
-    @property
-    def state(self) -> Space:
-        """Where its states live."""
-        return self.representation.state
-
-    @property
-    def condition(self) -> Space:
-        """Where its conditions live."""
-        return self.representation.affine.condition
-
-    def sample(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """One draw of q given z."""
-        z = z.astype(jnp.float32)
-        return self.representation.decode(self.model.draw(z, key), z)
 
     def log_prob(self, q: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
         """The log-density of q given z; minus infinity and `False` at states that the sampler cannot make."""

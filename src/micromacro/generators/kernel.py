@@ -22,8 +22,9 @@ from micromacro.generators.base import wrap_angles
 from micromacro.generators.circle import wrapped_log_density
 from micromacro.generators.condition import Condition
 from micromacro.generators.family import Family
+from micromacro.generators.members import stack
 from micromacro.generators.representation import Layout
-from micromacro.generators.training import validation_rows
+from micromacro.generators.training import numpy_generator, validation_rows
 from micromacro.sampling.proposal import Draw
 
 HELD_OUT, MOST_JUDGES = 0.1, 1024
@@ -112,7 +113,7 @@ class KernelSettings(Family):
         """It has, in closed form."""
         return True
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:  # noqa: ARG002
+    def all_steps(self, dimension: int) -> int:  # noqa: ARG002
         """None."""
         return 0
 
@@ -128,10 +129,10 @@ class KernelSettings(Family):
         state, z = (np.asarray(part, np.float32) for part in data)
         held_out = validation_rows(state, HELD_OUT)
         fitted = [self._fit(model, state, z, np.asarray(weight, float), held_out, key) for key in keys]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *fitted)
+        return stack(fitted)
 
     def _fit(self, model: KernelModel, state, z, weight, held_out, key) -> KernelModel:
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+        rng = numpy_generator(key)
         rows = _chosen(np.where(held_out, 0.0, weight), self.centres, rng)
         x, own_z, log_weight = (jnp.asarray(part, jnp.float32) for part in (state[rows], z[rows], np.zeros(len(rows))))
         widths = rules_of_thumb(state[rows], z[rows], model.layout, model.space)

@@ -14,17 +14,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.condition import Condition, state_feature_count, state_features
-from micromacro.generators.descent import Descent
-from micromacro.generators.diffusion import Chain, generate, generate_with_density, invert, propose
-from micromacro.generators.family import Family, minimise
-from micromacro.generators.network import Network
+from micromacro.generators.descent import Descent, stratified_quantiles
+from micromacro.generators.diffusion import Chain, ChainModel
+from micromacro.generators.family import Family
+from micromacro.generators.network import Network, width_by_dimension
 from micromacro.generators.representation import Layout
-from micromacro.generators.training import Pairs, TrainingSettings
-from micromacro.sampling.proposal import Draw
+from micromacro.generators.training import Pairs, TrainingSettings, train
 
 # training sees times of normal logits: most of them late, where the data take shape
 LOGIT_MEAN, LOGIT_DEVIATION = 1.2, 1.5
@@ -52,7 +51,7 @@ class Velocity(eqx.Module):
         self, x: Float[Array, "Y"], features: Float[Array, "features"], t: Float[Array, ""]
     ) -> Float[Array, "Y"]:
         """The network; its time is the logarithm of noise over signal."""
-        scaled = x.at[: self.layout.reals].divide(size(t))
+        scaled = x / self.layout.of_reals(size(t), 1.0)
         time = jnp.log((1 - t + END) / (t + END)) / 4
         return self.network(state_features(scaled, self.layout), features, time)
 
@@ -70,33 +69,14 @@ def size(t: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.sqrt(t**2 + (1 - t) ** 2)
 
 
-class MatchingModel(eqx.Module):
+class MatchingModel(ChainModel):
     """A velocity field and the Heun steps that follow it, with the exact density of what these make."""
 
     velocity: Velocity
     sampler_steps: int = eqx.field(static=True)
 
-    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """One represented state given z."""
-        chain = self._chain(z)
-        return generate(chain, chain.base.draw(key))
-
-    def log_prob(self, x: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-        """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
-        encoded = invert(self._chain(z), x)
-        return encoded.log_prob, encoded.solved
-
-    def draw_with_density(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with its density; not valid where the round trip back to its latent failed."""
-        chain = self._chain(z)
-        return propose(chain, chain.base.draw(key))
-
-    def weighted_draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
-        chain = self._chain(z)
-        return generate_with_density(chain, chain.base.draw(key))
-
-    def _chain(self, z: Array) -> Chain:
+    def chain(self, z: Float[Array, "d"]) -> Chain:
+        """The steps given z, shorter towards the data."""
         features = self.velocity.condition(z)
         times = 1 - (1 - np.linspace(0, 1, self.sampler_steps + 1)) ** LATE
         extent = np.ones(self.sampler_steps, np.float32)
@@ -107,11 +87,10 @@ class MatchingModel(eqx.Module):
 def matching_loss(model: MatchingModel, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:
     """The mean squared error of the network's output, its times stratified over the batch."""
     velocity, layout = model.velocity, model.velocity.layout
-    time_key, order_key, base_key = jax.random.split(key, 3)
+    time_key, base_key = jax.random.split(key)
     batch = len(pairs.state)
-    quantile = (jnp.arange(batch) + jax.random.uniform(time_key, (batch,), jnp.float32)) / batch
-    normal = jax.scipy.special.ndtri(jnp.clip(quantile, 1e-5, 1 - 1e-5))
-    times = jax.nn.sigmoid(LOGIT_MEAN + LOGIT_DEVIATION * normal)[jax.random.permutation(order_key, batch)]
+    normal = jax.scipy.special.ndtri(jnp.clip(stratified_quantiles(batch, time_key), 1e-5, 1 - 1e-5))
+    times = jax.nn.sigmoid(LOGIT_MEAN + LOGIT_DEVIATION * normal)
     start = jax.vmap(Base(layout, 1.0).draw)(jax.random.split(base_key, batch))
 
     def one(x0, x1, z, t):
@@ -151,13 +130,12 @@ class MatchingSettings(Family):
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Regression on the velocities of paths between pairs."""
         training = TrainingSettings(steps, self.batch_size, self.learning_rate)
-        return minimise(Descent(matching_loss), model, data, weight, training, keys, on_chunk)
+        return train(Descent(matching_loss), model, data, weight, training, keys, on_chunk).model
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """4000 up to three dimensions and 6000 beyond, unless given; a third to go on from a previous generator."""
-        steps = self.training_steps or (4000 if dimension <= 3 else 6000)
-        return max(250, steps // 3) if warm else steps
+    def all_steps(self, dimension: int) -> int:
+        """4000 up to three dimensions and 6000 beyond, unless given."""
+        return self.training_steps or (4000 if dimension <= 3 else 6000)
 
     def width_for(self, dimension: int) -> int:
-        """The width of the network: 64 up to three dimensions, growing to 192."""
-        return self.width or (64 if dimension <= 3 else 96 if dimension <= 12 else 128 if dimension <= 32 else 192)
+        """The width of the network, by the dimension unless given."""
+        return self.width or width_by_dimension(dimension)

@@ -61,3 +61,8 @@ class Network(eqx.Module):
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.leave(jax.nn.silu(hidden))
+
+
+def width_by_dimension(dimension: int) -> int:
+    """A width that is enough: 64 up to three dimensions, growing to 192."""
+    return 64 if dimension <= 3 else 96 if dimension <= 12 else 128 if dimension <= 32 else 192

@@ -33,6 +33,10 @@ class Layout(NamedTuple):
         """The length of a represented state, that of the state itself."""
         return self.reals + self.circles
 
+    def of_reals(self, value: Float[Array, ""], other: float) -> Float[Array, "Y"]:
+        """A number for each coordinate: `value` for the real ones. Updates of slices would be slow scatters."""
+        return jnp.where(np.arange(self.dimension) < self.reals, value, np.float32(other))
+
 
 class Represented(NamedTuple):
     """A represented state `(Y,)`, and the log-determinant of the map that led to it."""

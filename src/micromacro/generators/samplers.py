@@ -4,19 +4,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.denoiser import Denoiser
-from micromacro.generators.diffusion import Chain, generate, generate_with_density, invert, propose
+from micromacro.generators.diffusion import Chain, ChainModel
 from micromacro.generators.schedules import noise_and_scale
-from micromacro.sampling.proposal import Draw
 
 # a step raises the noise level by no more than this share of it: Karras et al., NeurIPS 2022, algorithm 2
 MOST_CHURN = float(np.sqrt(2) - 1)
 
 
-class HeunModel(eqx.Module):
+class HeunModel(ChainModel):
     """The probability flow in a fixed number of Heun steps, with the exact density of what they draw.
 
     **Arguments:**
@@ -26,23 +25,6 @@ class HeunModel(eqx.Module):
 
     denoiser: Denoiser
     steps: int = eqx.field(static=True)
-
-    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """One represented state given z."""
-        return generate(self.chain(z), self.denoiser.base.draw(key))
-
-    def log_prob(self, x: Float[Array, "Y"], z: Float[Array, "d"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-        """The log-density of the sampler at a state, minus infinity and `False` where it could not be inverted."""
-        encoded = invert(self.chain(z), x)
-        return encoded.log_prob, encoded.solved
-
-    def draw_with_density(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with its density; not valid where the round trip back to its latent failed."""
-        return propose(self.chain(z), self.denoiser.base.draw(key))
-
-    def weighted_draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Draw:
-        """One draw with the density along the way that led to it: for importance weights, which need no inverse."""
-        return generate_with_density(self.chain(z), self.denoiser.base.draw(key))
 
     def chain(self, z: Float[Array, "d"]) -> Chain:
         """The steps given z."""

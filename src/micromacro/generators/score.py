@@ -12,12 +12,12 @@ from micromacro.generators.circle import LARGEST_ANGULAR_NOISE
 from micromacro.generators.condition import Condition
 from micromacro.generators.denoiser import Denoiser, denoising_loss
 from micromacro.generators.descent import Descent
-from micromacro.generators.family import Family, minimise
-from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.family import Family
+from micromacro.generators.network import width_by_dimension
 from micromacro.generators.representation import Layout
 from micromacro.generators.samplers import HeunModel, StochasticModel
 from micromacro.generators.schedules import SCHEDULES, schedule_named
-from micromacro.generators.training import Pairs, TrainingSettings
+from micromacro.generators.training import Pairs, TrainingSettings, train
 
 SAMPLERS = ("heun", "stochastic", "adaptive")
 DIVERGENCES = ("exact", "hutchinson")
@@ -83,13 +83,11 @@ class ScoreSettings(Family):
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Denoising score matching."""
         training = self.training_for(data[0].shape[1], steps)
-        return minimise(Descent(sampler_loss), model, data, weight, training, keys, on_chunk)
+        return train(Descent(sampler_loss), model, data, weight, training, keys, on_chunk).model
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """9000 up to twelve dimensions, 12,000 up to 32, 8000 beyond; a third to go on from a previous generator."""
-        derived = 9000 if dimension <= 12 else 12_000 if dimension <= 32 else 8000
-        steps = self.training_steps or derived
-        return max(250, steps // 3) if warm else steps
+    def all_steps(self, dimension: int) -> int:
+        """9000 up to twelve dimensions, 12,000 up to 32, 8000 beyond, unless given."""
+        return self.training_steps or (9000 if dimension <= 12 else 12_000 if dimension <= 32 else 8000)
 
     def training_for(self, dimension: int, steps: int) -> TrainingSettings:
         """Batches of 512 at a rate of 3e-3; of 256 beyond twelve dimensions, and 2e-3 beyond 32."""
@@ -97,8 +95,8 @@ class ScoreSettings(Family):
         return TrainingSettings(steps, batch, self.learning_rate or (3e-3 if dimension <= 32 else 2e-3))
 
     def width_for(self, dimension: int) -> int:
-        """The width of the network: 64 up to three dimensions, growing to 192."""
-        return self.width or (64 if dimension <= 3 else 96 if dimension <= 12 else 128 if dimension <= 32 else 192)
+        """The width of the network, by the dimension unless given."""
+        return self.width or width_by_dimension(dimension)
 
     def sampler_steps_for(self, dimension: int) -> int:
         """12 up to three dimensions, 18 up to twelve, 24 beyond; several times as many for schedules other than `edm`.
@@ -114,8 +112,7 @@ class ScoreSettings(Family):
 
     def resampled(self, generator: Any) -> Any:
         """A generator of other score settings, with its denoiser as it is, in the sampler of these settings."""
-        wrapper: Any = DensityGenerator if self.has_density else Generator
-        return wrapper(generator.representation, self._sampler(generator.model.denoiser), self)
+        return self.generator(generator.representation, self._sampler(generator.model.denoiser))
 
     def _sampler(self, denoiser: Denoiser) -> ScoreModel:
         steps = self.sampler_steps_for(denoiser.layout.dimension)

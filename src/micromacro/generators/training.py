@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from micromacro.errors import PhysicsError
+from micromacro.generators.members import member, stack
 
 CHUNK = 250
 MOST_RECOVERIES = 4
@@ -153,13 +154,18 @@ def validation_rows(state: Float[np.ndarray, "n Y"], share: float) -> np.ndarray
     return chosen & (chosen.sum() < len(state))
 
 
+def numpy_generator(key: Key[Array, ""]) -> np.random.Generator:
+    """NumPy's random numbers, decided by a key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+
+
 class _Batches:
     """Rows of the data for a chunk of steps, drawn by weight."""
 
     def __init__(self, data: tuple, weight: np.ndarray, key: Array):
         self._data = tuple(np.asarray(part, np.float32) for part in data)
         self._cumulative = np.cumsum(weight) / np.sum(weight)
-        self._rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+        self._rng = numpy_generator(key)
 
     def draw(self, steps: int, size: int) -> tuple[np.ndarray, ...]:
         stratified = (np.arange(size) + self._rng.random((steps, size))) / size
@@ -256,7 +262,6 @@ def _over_members(function: Callable) -> Callable:
         arrays = [leaf for leaf in jax.tree.leaves(arguments) if eqx.is_array(leaf)]
         if len(arrays[0]) > 1:
             return eqx.filter_vmap(function)(*arguments)
-        first = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, arguments)
-        return jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, function(*first))
+        return stack([function(*member(arguments, 0))])
 
     return call

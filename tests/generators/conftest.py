@@ -123,7 +123,7 @@ KINDS: dict[str, Family] = {
     "kernel": KernelSettings(),
     "flow": FlowSettings(width=16, layers=1, training_steps=1000, batch_size=256),
     "matching": MatchingSettings(width=32, training_steps=1000, batch_size=256),
-    "gan": GanSettings(width=32, training_steps=1500, batch_size=128),
+    "gan": GanSettings(width=32, training_steps=2500, batch_size=128),
 }
 WITH_DENSITY = [name for name, settings in KINDS.items() if settings.has_density]
 # how much more of a law than others a kind may miss: kernels smooth, and know the proportions of few centres

@@ -19,10 +19,11 @@ from micromacro.generators.critic import Critic, critic_loss, gradient_penalty
 from micromacro.generators.gan import GanModel, GanSettings, Transport
 from micromacro.generators.generator import DensityGenerator
 from micromacro.generators.representation import Layout
+from micromacro.generators.resampling import ratio_loss
 from micromacro.generators.training import Pairs
 
 CONDITION = Condition(Space((-1.0,), (1.0,), (False,)))
-SMALL = GanSettings(width=16, training_steps=250, batch_size=64)
+SMALL = GanSettings(width=16, training_steps=500, batch_size=64)
 
 
 def linear_critic(layout, slope):
@@ -96,8 +97,8 @@ def test_a_critic_of_two_normals_learns_their_distance():
 
 
 def test_angles_are_those_of_points_in_the_plane():
-    transport = Transport.new(Layout(1, 2), CONDITION, 4, 16, 2, jax.random.key(0))
-    latents = jax.random.normal(jax.random.key(1), (500, 4), jnp.float32)
+    transport = Transport.new(Layout(1, 2), CONDITION, 5, 16, 2, jax.random.key(0))
+    latents = jax.random.normal(jax.random.key(1), (500, 5), jnp.float32)
     states = jax.vmap(transport, (0, None))(10 * latents, jnp.zeros(1, jnp.float32))
     assert states.shape == (500, 3)
     assert states.dtype == jnp.float32
@@ -138,9 +139,53 @@ def test_the_critic_is_kept_to_go_on_from():
     assert 0 < moved < from_scratch
 
 
+def shifted_candidates(shift, **changes):
+    """A model that makes N(shift, 1) and chooses by the exact logarithm of the ratio of N(0, 1) to that."""
+    layout = Layout(1, 0)
+    model = dataclasses.replace(SMALL, latent=1, depth=0, **changes).build(layout, CONDITION, jax.random.key(0))
+    network, ratio = model.generator.network, linear_critic(layout, (-shift,))
+    network = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if eqx.is_array(leaf) else leaf, network)
+    network = eqx.tree_at(lambda one: one.layers[-1].bias, network, jnp.full(1, shift, jnp.float32))
+    return eqx.tree_at(lambda one: (one.generator.network, one.ratio), model, (network, ratio))
+
+
+@pytest.mark.parametrize("candidates", [1, 64])
+def test_draws_are_chosen_by_the_ratio(candidates):
+    """With the exact ratio, a generator that is off by one gives the law of the data; without a choice it stays off."""
+    model = shifted_candidates(1.0, candidates=candidates)
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    states = np.asarray(jax.vmap(lambda key: model.draw(jnp.zeros(1, jnp.float32), key))(keys))[:, 0]
+    # the blur widens the candidates by a hundredth, which the ratio does not know
+    expected = 1.0 if candidates == 1 else 0.0
+    assert states.mean() == pytest.approx(expected, abs=4 / np.sqrt(len(states)) + 0.05 * (candidates > 1))
+
+
+def test_the_classifier_learns_the_logarithm_of_the_ratio():
+    """Of N(0, 1) over N(1, 1): 1/2 - x. Its loss is least there, and no part of the generator moves."""
+    rng = np.random.default_rng(0)
+    model = shifted_candidates(1.0)
+    bias = lambda model: model.ratio.network.layers[-1].bias  # noqa: E731
+    pairs = pairs_of(rng.normal(size=(50_000, 1)), rng)
+    losses = {}
+    for slope, offset in ((-1.0, 0.5), (-0.7, 0.5), (-1.3, 0.5), (-1.0, 0.2), (-1.0, 0.8)):
+        other = eqx.tree_at(lambda one: one.ratio, model, linear_critic(Layout(1, 0), (slope,)))
+        other = eqx.tree_at(bias, other, jnp.full(1, offset, jnp.float32))
+        losses[slope, offset] = float(ratio_loss(other, pairs, jax.random.key(2)))
+    assert min(losses, key=losses.get) == (-1.0, 0.5)
+    gradient = eqx.filter_grad(ratio_loss)(model, pairs, jax.random.key(2))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves((gradient.generator, gradient.critic)))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.ratio))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("latent", 1), ("candidates", 0)])
+def test_refusals_name_the_setting(setting, value):
+    with pytest.raises(InputError, match=rf"generator\.{setting} must be at least"):
+        dataclasses.replace(SMALL, **{setting: value}).build(Layout(2, 0), CONDITION, jax.random.key(0))
+
+
 def test_a_flow_lends_its_density():
     q, z = law(np.random.default_rng(0))
-    settings = dataclasses.replace(SMALL, density="flow", training_steps=500)
+    settings = dataclasses.replace(SMALL, density="flow", training_steps=750)
     assert settings.has_density
     fitted = settings.fit(q, z, np.ones(len(q)), jax.random.key(0))
     assert isinstance(fitted, DensityGenerator)

@@ -50,6 +50,7 @@ class GeneratorSettings:
     knots: int | None = None
     latent: int | None = None
     critic_steps: int | None = None
+    candidates: int | None = None
     penalty: float | None = None
     density: str | None = None
     centres: int | None = None

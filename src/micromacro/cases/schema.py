@@ -146,6 +146,7 @@ class GeneratorSection(Section):
     knots: Annotated[Integer, Field(ge=2)] | None = None
     latent: Count | None = None
     critic_steps: Count | None = None
+    candidates: Count | None = None
     penalty: Positive | None = None
     density: Literal["none", "flow"] | None = None
     centres: Count | None = None

@@ -39,7 +39,7 @@ class Players(Protocol):
         """What tells them from data."""
         ...
 
-    def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+    def make(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
         """A represented state by the generator."""
         ...
 
@@ -138,7 +138,7 @@ def _generator_loss(generator: Any, model: Players, z: Float[Array, "batch d"], 
 
 
 def _made(model: Players, z: Float[Array, "batch d"], key: Array) -> Float[Array, "batch Y"]:
-    return jax.vmap(model.draw)(z, jax.random.split(key, len(z)))
+    return jax.vmap(model.make)(z, jax.random.split(key, len(z)))
 
 
 def _step(player: Any, gradient: Any, state: Any, size: Float[Array, ""]) -> tuple[Any, Any]:

@@ -1,5 +1,7 @@
 """The critic of a Wasserstein generative adversarial network, and what it minimises."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from micromacro.coordinates.space import wrap
 from micromacro.generators.condition import Condition, state_feature_count, state_features
-from micromacro.generators.perceptron import Perceptron
+from micromacro.generators.perceptron import Perceptron, leaky
 from micromacro.generators.representation import Layout
 from micromacro.generators.training import Pairs
 
@@ -23,10 +25,18 @@ class Critic(eqx.Module):
     layout: Layout = eqx.field(static=True)
 
     @classmethod
-    def new(cls, layout: Layout, condition: Condition, width: int, depth: int, key: Key[Array, ""]) -> "Critic":
+    def new(
+        cls,
+        layout: Layout,
+        condition: Condition,
+        width: int,
+        depth: int,
+        key: Key[Array, ""],
+        activation: Callable = leaky,
+    ) -> "Critic":
         """An untrained one."""
         inputs = state_feature_count(layout, HARMONICS) + condition.size
-        return cls(condition, Perceptron(inputs, 1, width, depth, key), layout)
+        return cls(condition, Perceptron(inputs, 1, width, depth, key, activation), layout)
 
     def features(self, state: Float[Array, "Y"], z: Float[Array, "d"]) -> Float[Array, "features"]:
         """What the network sees of a pair: without a jump where an angle comes round."""

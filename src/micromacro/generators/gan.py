@@ -7,25 +7,35 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from micromacro.errors import InputError
 from micromacro.generators.adversarial import Adversarial
+from micromacro.generators.base import wrap_angles
 from micromacro.generators.condition import Condition
 from micromacro.generators.critic import Critic
+from micromacro.generators.descent import Descent
 from micromacro.generators.distilled import Distilled, distil
 from micromacro.generators.family import Family
 from micromacro.generators.flow import FlowSettings
 from micromacro.generators.perceptron import Perceptron
 from micromacro.generators.representation import Layout
+from micromacro.generators.resampling import choose, ratio_loss
 from micromacro.generators.training import TrainingSettings, train
 
 DENSITIES = "none", "flow"
-STEPS, FLOW_STEPS = 6000, 3000
+STEPS = 6000
+SPARE = 4  # latents beyond those that a state is made of, to tear wells apart with
+BLUR = np.array([0.003, 0.3], np.float32)  # of candidates, in units of the represented state; log-uniform
+CLASSIFIER_WIDTH, CLASSIFIER_BATCH, CLASSIFIER_RATE = 128, 512, 3e-3
 
 
 class Transport(eqx.Module):
-    """A map from normal latents to represented states given z; an angle is that of a point in the plane."""
+    """A map from normal latents to represented states given z; an angle is that of a point in the plane.
+
+    The network says what is added to the first latents: of normal data, that is nothing.
+    """
 
     condition: Condition
     network: Perceptron
@@ -37,25 +47,45 @@ class Transport(eqx.Module):
         cls, layout: Layout, condition: Condition, latent: int, width: int, depth: int, key: Key[Array, ""]
     ) -> "Transport":
         """An untrained one."""
-        outputs = layout.reals + 2 * layout.circles
-        return cls(condition, Perceptron(latent + condition.size, outputs, width, depth, key), layout, latent)
+        network = Perceptron(latent + condition.size, plane_size(layout), width, depth, key)
+        return cls(condition, network, layout, latent)
 
     def __call__(self, latent: Float[Array, "L"], z: Float[Array, "d"]) -> Float[Array, "Y"]:
         """The represented state of one latent."""
-        output = self.network(jnp.concatenate([latent, self.condition(z)]))
+        change = self.network(jnp.concatenate([latent, self.condition(z)]))
+        output = latent[: change.size] + change
         reals, across, up = jnp.split(output, [self.layout.reals, self.layout.reals + self.layout.circles])
         return jnp.concatenate([reals, jnp.arctan2(up, across)])
 
 
 class GanModel(eqx.Module):
-    """A generator and the critic it learnt from, which is kept to go on from."""
+    """A generator, the critic it learnt from, which is kept to go on from, and what its draws are chosen by.
+
+    **Arguments:**
+
+    - `ratio`: the logarithm of the data's density over the generator's.
+    - `candidates`: how many the generator makes for each draw.
+    """
 
     generator: Transport
     critic: Critic
+    ratio: Critic
+    candidates: int = eqx.field(static=True)
+
+    def make(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """One represented state as the generator makes it."""
+        return self.generator(jax.random.normal(key, (self.generator.latent,), jnp.float32), z)
+
+    def candidate(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
+        """The same, blurred: a state that the generator alone would never make can then be chosen too."""
+        make_key, size_key, blur_key = jax.random.split(key, 3)
+        state = self.make(z, make_key)
+        size = jnp.exp(jax.random.uniform(size_key, (), jnp.float32, *np.log(BLUR)))
+        return wrap_angles(state + size * jax.random.normal(blur_key, state.shape, jnp.float32), self.generator.layout)
 
     def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """One represented state given z."""
-        return self.generator(jax.random.normal(key, (self.generator.latent,), jnp.float32), z)
+        """One represented state given z, chosen where there is a choice."""
+        return self.make(z, key) if self.candidates == 1 else choose(self, self.candidates, z, key)
 
 
 @dataclass(frozen=True)
@@ -65,12 +95,14 @@ class GanSettings(Family):
     **Arguments:**
 
     - `latent`: normal numbers that a draw is made of.
-    - `critic_steps`: for each step of the generator; `training_steps` counts those of the generator.
+    - `critic_steps`: for each step of the generator.
+    - `candidates`: of which each draw is chosen, by a classifier that has learnt to tell them from data; 1: no choice.
+    - `training_steps`: shared equally by the generator, the classifier and, with a density, the flow.
     - `penalty`: weight of the gradient penalty.
     - `density`: "flow" trains a flow on draws and lets it stand for the generator, with its exact density: for
       Metropolis moves and weights, which draws without a density cannot have.
 
-    **Raises:** `InputError` for another `density`.
+    **Raises:** `InputError` for another `density`, and for no candidates.
     """
 
     kind: ClassVar[str] = "gan"
@@ -79,6 +111,7 @@ class GanSettings(Family):
     latent: int | None = None
     critic_steps: int = 5
     penalty: float = 0.1
+    candidates: int = 16
     training_steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -87,6 +120,8 @@ class GanSettings(Family):
     def __post_init__(self):
         if self.density not in DENSITIES:
             raise InputError("generator.density", f"be one of {', '.join(DENSITIES)}", repr(self.density))
+        if self.candidates < 1:
+            raise InputError("generator.candidates", "be at least 1", self.candidates)
 
     @property
     def has_density(self) -> bool:
@@ -101,33 +136,50 @@ class GanSettings(Family):
         return Distilled(self._players(layout, condition, players), FlowSettings().build(layout, condition, flow))
 
     def _players(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> GanModel:
-        width, latent = self.width_for(layout.dimension), self.latent_for(layout.dimension)
-        generator_key, critic_key = jax.random.split(key)
-        generator = Transport.new(layout, condition, latent, width, self.depth, generator_key)
-        return GanModel(generator, Critic.new(layout, condition, width, self.depth, critic_key))
+        width, latent = self.width_for(layout.dimension), self._latent_for(layout)
+        keys = jax.random.split(key, 3)
+        generator = Transport.new(layout, condition, latent, width, self.depth, keys[0])
+        critic = Critic.new(layout, condition, width, self.depth, keys[1])
+        classifier_width = max(width, CLASSIFIER_WIDTH)
+        ratio = Critic.new(layout, condition, classifier_width, self.depth, keys[2], jax.nn.silu)
+        return GanModel(generator, critic, ratio, self.candidates)
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
-        """Critic and generator in turns; then, where there is to be a density, the flow from draws."""
+        """Critic and generator in turns, then the classifier; then, where there is to be a density, the flow."""
+        play_keys, ratio_keys, flow_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+        share = steps // self._parts
+        players = model.teacher if self.has_density else model
+        play = TrainingSettings(share, self.batch_size, self.learning_rate)
+        contest = Adversarial(self.critic_steps, self.penalty)
+        players = train(contest, players, data, weight, play, play_keys, on_chunk).model
+        if self.candidates > 1:
+            classify = TrainingSettings(share, CLASSIFIER_BATCH, CLASSIFIER_RATE)
+            players = train(Descent(ratio_loss), players, data, weight, classify, ratio_keys, on_chunk).model
         if not self.has_density:
-            return self._play(model, data, weight, keys, steps, on_chunk)
-        play_keys, flow_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        # the flow takes fewer steps than the players, in proportion
-        flow_steps = max(250, steps * FLOW_STEPS // STEPS)
-        model = Distilled(self._play(model.teacher, data, weight, play_keys, steps, on_chunk), model.flow)
-        return Distilled(model.teacher, distil(model, FlowSettings(), data[1], weight, flow_keys, flow_steps, on_chunk))
-
-    def _play(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
-        training = TrainingSettings(steps, self.batch_size, self.learning_rate)
-        return train(Adversarial(self.critic_steps, self.penalty), model, data, weight, training, keys, on_chunk).model
+            return players
+        model = Distilled(players, model.flow)
+        return Distilled(players, distil(model, FlowSettings(), data[1], weight, flow_keys, share, on_chunk))
 
     def all_steps(self, dimension: int) -> int:  # noqa: ARG002
-        """Of the generator, 6000 unless given."""
-        return self.training_steps or STEPS
+        """6000 for each part unless given."""
+        return self.training_steps or self._parts * STEPS
+
+    @property
+    def _parts(self) -> int:
+        """What is trained one after the other, for equally many steps."""
+        return 1 + (self.candidates > 1) + self.has_density
+
+    def _latent_for(self, layout: Layout) -> int:
+        least = plane_size(layout)
+        if self.latent is not None and self.latent < least:
+            raise InputError("generator.latent", f"be at least {least}, what a state is made of", self.latent)
+        return self.latent or least + SPARE
 
     def width_for(self, dimension: int) -> int:
         """The width of both networks: 64 up to three dimensions, 128 beyond."""
         return self.width or (64 if dimension <= 3 else 128)
 
-    def latent_for(self, dimension: int) -> int:
-        """The number of latents: more than the state has dimensions, so that wells need not be torn apart."""
-        return self.latent or dimension + 2
+
+def plane_size(layout: Layout) -> int:
+    """Numbers that a state is made of where an angle is a point in the plane."""
+    return layout.reals + 2 * layout.circles

@@ -1,6 +1,6 @@
 """What a run will do: sizes derived from the data where the case leaves them out, and steps that fit the budget."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +9,6 @@ from micromacro.cases.case import Case
 from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
-from micromacro.generators.family import Family
 from micromacro.sampling.seeding import exploration_cost, pull_cost
 from micromacro.sampling.tuning import CHUNK_STEPS
 from micromacro.sampling.windows import window_spacing
@@ -17,7 +16,6 @@ from micromacro.sampling.windows import window_spacing
 EXPLORERS = 32
 BURN_IN_CHUNKS = 12
 FEWEST_STEPS = 100
-SHARE_OF_TRAINING = 1 / 3
 MOST_CLOSURE_STATES = 100_000
 WINDOW_LIMITS = {1: (16, 48), 2: (10, 14)}
 
@@ -56,18 +54,6 @@ def cycles_for(case: Case) -> int:
     """Generator moves per walker and round: fewer where each is dear."""
     dimension = case.system.dimension
     return case.couple.cycles or (40 if dimension <= 5 else 30 if dimension <= 30 else 10)
-
-
-def training_of_rounds(settings: Family, case: Case) -> Family:
-    """The settings with fewer training steps, where the case says nothing: moves correct what is missed.
-
-    The first generator of a run learns from data in the wrong proportions: to train it long would be vain.
-    """
-    known = "training_steps" in {field.name for field in fields(settings)}
-    if not known or not settings.has_density or case.generator.training_steps is not None:
-        return settings
-    steps = settings.steps_for(case.system.dimension, warm=False)
-    return replace(settings, training_steps=int(steps * SHARE_OF_TRAINING))
 
 
 @dataclass(frozen=True)

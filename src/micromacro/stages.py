@@ -149,7 +149,7 @@ def shared_tuning(exploration: Exploration, windows: int) -> Tuning:
 def family_of(case: Case) -> Family:
     """The settings of the generator of a case. **Raises:** `InputError` for a setting that its kind does not have."""
     given = {name: value for name, value in vars(case.generator).items() if name != "kind" and value is not None}
-    return plan.training_of_rounds(family(case.generator.kind, given), case)
+    return family(case.generator.kind, given).for_moves(case.system.dimension)
 
 
 def learn_stage(

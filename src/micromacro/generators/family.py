@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax
@@ -26,6 +26,7 @@ from micromacro.generators.training import numpy_generator
 
 FEWEST_PAIRS = 50
 FEWEST_STEPS = 250
+SHARE_OF_TRAINING = 3  # one in so many steps is enough to go on, or where moves correct
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,16 @@ class Family(abc.ABC):
     def steps_for(self, dimension: int, *, warm: bool) -> int:
         """Training steps: all of them for a new generator, a third to go on from a previous one."""
         steps = self.all_steps(dimension)
-        return max(FEWEST_STEPS, steps // 3) if warm and steps else steps
+        return max(FEWEST_STEPS, steps // SHARE_OF_TRAINING) if warm and steps else steps
+
+    def for_moves(self, dimension: int) -> "Family":
+        """The settings for Metropolis moves, which correct what is missed: a third of the training, unless given.
+
+        The first generator of a run learns from data in the wrong proportions: to train it long would be vain.
+        """
+        if not self.has_density or getattr(self, "training_steps", 0) is not None:
+            return self
+        return replace(self, training_steps=self.all_steps(dimension) // SHARE_OF_TRAINING)
 
     def fit(
         self,

@@ -29,4 +29,5 @@ def test_what_was_given_is_kept(settings):
 
 
 def test_nothing_corrects_a_generator_without_a_density():
-    assert GanSettings().for_moves(2) == GanSettings()
+    for settings in GanSettings(), ScoreSettings(sampler="stochastic"):
+        assert settings.for_moves(2) == settings

@@ -117,3 +117,28 @@ def test_data_far_out_have_a_finite_density():
     log_prob, known = _log_probs(model, jnp.array([[1e3, 0.0], [-40.0, 40.0]], jnp.float32))
     assert known.all()
     assert np.all(np.isfinite(log_prob))
+
+
+def test_dependence_counts_the_weights_on_other_coordinates_alone():
+    """With all weights one, those on one coordinate have the size √width; coordinate i of 3 sees i others."""
+    model = FlowSettings(width=4, layers=2).build(Layout(3, 0), CONDITION, jax.random.key(0))
+    ones = jnp.ones_like(model.layers.conditioner.enter)
+    model = eqx.tree_at(lambda model: model.layers.conditioner.enter, model, ones)
+    assert float(model.dependence()) == pytest.approx(2 * (0 + 1 + 2) * np.sqrt(4), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_price_on_dependence_pays_where_many_coordinates_are_independent():
+    """Of 20 normal coordinates only the second depends on the first: without a price, the others learn noise."""
+    rng = np.random.default_rng(0)
+    train_q, test_q = rng.normal(size=(2, 3000, 20))
+    for q in (train_q, test_q):
+        q[:, 1] += q[:, 0] ** 2
+    z = rng.uniform(-1, 1, (3000, 1))
+
+    def held_out(sparsity):
+        settings = FlowSettings(training_steps=2000, sparsity=sparsity)
+        fitted = settings.fit(train_q, z, np.ones(len(z)), jax.random.key(0))
+        return np.mean(np.asarray(jax.jit(jax.vmap(fitted.log_prob))(jnp.asarray(test_q), jnp.asarray(z))[0]))
+
+    assert held_out(30.0) > held_out(0.0) + 0.1

@@ -48,6 +48,7 @@ class GeneratorSettings:
     churn: float | None = None
     layers: int | None = None
     knots: int | None = None
+    sparsity: float | None = None
     latent: int | None = None
     critic_steps: int | None = None
     candidates: int | None = None

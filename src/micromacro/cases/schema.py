@@ -144,6 +144,7 @@ class GeneratorSection(Section):
     churn: Positive | None = None
     layers: Count | None = None
     knots: Annotated[Integer, Field(ge=2)] | None = None
+    sparsity: Annotated[Number, Field(ge=0)] | None = None
     latent: Count | None = None
     critic_steps: Count | None = None
     candidates: Count | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.coordinates.space import wrap
-from micromacro.generators.condition import HARMONICS, state_features
+from micromacro.generators.condition import HARMONICS, state_feature_count, state_features
 from micromacro.generators.representation import Layout
 from micromacro.generators.splines import Mapped, map_back, map_forward, raw_size, spline_of
 
@@ -86,7 +86,7 @@ class Autoregressive(eqx.Module):
         self, x: Float[Array, "Y *batch"], features: Float[Array, "features *batch"], backwards: Bool[Array, ""]
     ) -> Mapped:
         """The state one layer nearer to the base, and the log-slope of every coordinate."""
-        raw = self.conditioner(self._inputs(x, features), self._seen(features, backwards))
+        raw = self.conditioner(self._inputs(x, features), self._seen(len(features), backwards))
         return _forward(x, raw, _spread(self._circle(), x.ndim - 1))
 
     def inverse(
@@ -102,15 +102,23 @@ class Autoregressive(eqx.Module):
 
         index = jnp.arange(u.size)
         order = jnp.where(backwards, index[::-1], index)
-        coordinates = self.conditioner, self._seen(features, backwards), self._circle(), index
+        coordinates = self.conditioner, self._seen(len(features), backwards), self._circle(), index
         return jax.lax.scan(step, jnp.zeros_like(u), jax.tree.map(lambda part: part[order], coordinates))[0]
+
+    def dependence(self, backwards: Bool[Array, ""]) -> Float[Array, ""]:
+        """The sum of the sizes of the weights by which coordinates see one another; zero for independence."""
+        of_states = state_feature_count(self.layout)
+        seen = self._seen(self.conditioner.enter.shape[-1] - of_states, backwards)
+        # the root must have a slope where weights are zero
+        size = jnp.sqrt(jnp.sum(self.conditioner.enter**2, axis=-2) + np.float32(1e-8))
+        return jnp.sum(jnp.where(seen, size, 0.0)[:, :of_states])
 
     def _inputs(self, x: Array, features: Array) -> Float[Array, "all_features *batch"]:
         seen = over_batch(lambda state: state_features(state, self.layout), x)
         return jnp.concatenate([seen, features])
 
-    def _seen(self, features: Array, backwards: Bool[Array, ""]) -> Bool[Array, "Y all_features"]:
-        both = (visible(self.layout, len(features), direction) for direction in (True, False))
+    def _seen(self, features: int, backwards: Bool[Array, ""]) -> Bool[Array, "Y all_features"]:
+        both = (visible(self.layout, features, direction) for direction in (True, False))
         return jnp.where(backwards, *both)
 
     def _circle(self) -> Bool[Array, "Y"]:

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class Family(abc.ABC):
         steps = self.all_steps(dimension)
         return max(FEWEST_STEPS, steps // SHARE_OF_TRAINING) if warm and steps else steps
 
-    def for_moves(self, dimension: int) -> "Family":
+    def for_moves(self, dimension: int) -> Self:
         """The settings for Metropolis moves, which correct what is missed: a third of the training, unless given.
 
         The first generator of a run learns from data in the wrong proportions: to train it long would be vain.

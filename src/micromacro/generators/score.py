@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Array, Float, Key
 
@@ -102,8 +102,10 @@ class ScoreSettings(Family):
         """24; several times as many for schedules other than `edm`, whose times are further from equal errors."""
         return self.sampler_steps or 24 * STEPS_OF_SCHEDULES[self.schedule]
 
-    def for_moves(self, dimension: int) -> "ScoreSettings":
+    def for_moves(self, dimension: int) -> Self:
         """Less training, and fewer steps of the sampler in few dimensions: half the price, a little less accepted."""
+        if not self.has_density:
+            return self
         fewer = 12 if dimension <= 3 else 18 if dimension <= 12 else 24
         steps = self.sampler_steps or fewer * STEPS_OF_SCHEDULES[self.schedule]
         return replace(super().for_moves(dimension), sampler_steps=steps)

@@ -72,7 +72,7 @@ def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
     segment = half if stationary else _after_relaxation(run, windows, result.frames)
     found = estimate(case.coarse, [segment], 0)
     blur = default_blur(run)
-    generator = stages.learn_stage(run, 1, [segment], blur, None) if learn else None
+    generator = stages.learn_stage(run, 1, [segment], blur, corrected=False) if learn else None
     return Sampled(
         [segment],
         found,

@@ -240,7 +240,7 @@ def sample_generator(run: stages.Run) -> Sampled:
     single = replace(run.case, couple=replace(run.case.couple, rounds=1))
     umbrella = stages.Run(single, run.store, run.progress, run.engine, run.costs)
     found = sample_windows(umbrella, coupled=False)
-    generator = stages.learn_stage(run, 1, [found.last], found.blur, None)
+    generator = stages.learn_stage(run, 1, [found.last], found.blur)
     assert isinstance(generator, DensityGenerator)
     walkers = found.start.size
     batch = found.last.windows.count * walkers

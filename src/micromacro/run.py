@@ -31,6 +31,7 @@ from micromacro.sampling.engine import JaxEngine
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
+DRAWS_AT_ONCE = 10_000
 METHODS = ("coupled", "umbrella", "unbiased", "generator")
 SUMMARY = "summary.json"
 SETTINGS = "run.json"
@@ -281,7 +282,9 @@ class Result:
         if self.generator is None:
             raise InputError("--raw", "be of a run that had a generator", f"method {self.summary['method']}")
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), n)
-        draw = eqx.filter_jit(lambda generator, z, keys: jax.vmap(lambda key: generator.sample(z, key))(keys))
+        draw = eqx.filter_jit(
+            lambda generator, z, keys: jax.lax.map(lambda key: generator.sample(z, key), keys, batch_size=DRAWS_AT_ONCE)
+        )
         q = draw(self.generator, jnp.asarray(value), keys)
         return np.asarray(q, float), np.asarray(jax.vmap(self.case.coarse)(q), float), float(n)
 

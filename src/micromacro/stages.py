@@ -149,14 +149,24 @@ def shared_tuning(exploration: Exploration, windows: int) -> Tuning:
 def family_of(case: Case) -> Family:
     """The settings of the generator of a case. **Raises:** `InputError` for a setting that its kind does not have."""
     given = {name: value for name, value in vars(case.generator).items() if name != "kind" and value is not None}
-    return family(case.generator.kind, given).for_moves(case.system.dimension)
+    return family(case.generator.kind, given)
 
 
 def learn_stage(
-    run: Run, number: int, segments: list[Segment], width: np.ndarray, previous: Generator | DensityGenerator | None
+    run: Run,
+    number: int,
+    segments: list[Segment],
+    width: np.ndarray,
+    previous: Generator | DensityGenerator | None = None,
+    *,
+    corrected: bool = True,
 ) -> Generator | DensityGenerator:
-    """Train the generator on the frames of `segments`, or go on with a previous one."""
+    """Train the generator on the frames of `segments`, or go on with a previous one.
+
+    `corrected`: whether moves or weights will correct it, so that less training will do.
+    """
     case, settings = run.case, family_of(run.case)
+    settings = settings.for_moves(run.space.dimension) if corrected else settings
 
     def compute(advance: Callable) -> xr.Dataset:
         q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from micromacro.coordinates.space import Space
-from micromacro.generators.autoregressive import Autoregressive
+from micromacro.generators.autoregressive import Autoregressive, sources
 from micromacro.generators.condition import Condition
 from micromacro.generators.flow import FlowModel, FlowSettings
 from micromacro.generators.representation import Layout
@@ -119,12 +119,17 @@ def test_data_far_out_have_a_finite_density():
     assert np.all(np.isfinite(log_prob))
 
 
-def test_dependence_counts_the_weights_on_other_coordinates_alone():
-    """With all weights one, those on one coordinate have the size √width; coordinate i of 3 sees i others."""
-    model = FlowSettings(width=4, layers=2).build(Layout(3, 0), CONDITION, jax.random.key(0))
-    ones = jnp.ones_like(model.layers.conditioner.enter)
-    model = eqx.tree_at(lambda model: model.layers.conditioner.enter, model, ones)
-    assert float(model.dependence()) == pytest.approx(2 * (0 + 1 + 2) * np.sqrt(4), rel=1e-5)
+def test_dependence_is_the_size_of_the_weights_on_other_coordinates():
+    """Up and down the coordinates; all features of an angle count as one."""
+    layout = Layout(1, 2)
+    model = FlowSettings(width=4, layers=2).build(layout, CONDITION, jax.random.key(0))
+    enter = np.asarray(model.layers.conditioner.enter, float)
+    expected, source = 0.0, sources(layout)
+    for layer, backwards in enumerate((False, True)):
+        for own in range(3):
+            for other in range(own + 1, 3) if backwards else range(own):
+                expected += np.linalg.norm(enter[layer, own][:, : len(source)][:, source == other])
+    assert float(model.dependence()) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.slow

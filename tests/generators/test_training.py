@@ -11,9 +11,9 @@ from micromacro.errors import InputError, PhysicsError
 from micromacro.generators.condition import Condition
 from micromacro.generators.descent import Descent
 from micromacro.generators.score import ScoreSettings
-from micromacro.generators.training import CHUNK, MOST_RECOVERIES, TrainingSettings, train, validation_rows
+from micromacro.generators.training import CHUNK, MOST_RECOVERIES, Data, TrainingSettings, train, validation_rows
 
-SETTINGS = TrainingSettings(steps=500, batch_size=64, learning_rate=0.02, validation_share=0.0)
+SETTINGS = TrainingSettings(steps=500, batch_size=64, learning_rate=0.02)
 
 
 class Mean(eqx.Module):
@@ -24,8 +24,12 @@ def squares(model, pairs, key):
     return jnp.mean((pairs.state[:, 0] - model.value) ** 2)
 
 
+def all_seen(state, z):
+    return Data(state.astype(np.float32), z.astype(np.float32), np.zeros(len(z), bool))
+
+
 def trained_mean(data, weight, key=0, count=1, settings=SETTINGS, loss=squares):
-    pairs = data[:, None].astype(np.float32), np.zeros((len(data), 1), np.float32)
+    pairs = all_seen(data[:, None], np.zeros((len(data), 1)))
     start = Mean(jnp.zeros(count, jnp.float32))
     return train(Descent(loss), start, pairs, weight, settings, jax.random.split(jax.random.key(key), count))
 
@@ -102,7 +106,7 @@ def test_several_models_at_once_are_what_each_is_alone(skewed):
     together = trained_mean(*skewed, key=3, count=3)
     assert together.loss.shape == (3, SETTINGS.steps // CHUNK)
     assert len(np.unique(together.model.value)) == 3
-    pairs = skewed[0][:, None].astype(np.float32), np.zeros((len(skewed[0]), 1), np.float32)
+    pairs = all_seen(skewed[0][:, None], np.zeros((len(skewed[0]), 1)))
     keys = jax.random.split(jax.random.key(3), 3)
     alone = [
         train(Descent(squares), Mean(jnp.zeros(1, jnp.float32)), pairs, skewed[1], SETTINGS, keys[i : i + 1])
@@ -114,7 +118,8 @@ def test_several_models_at_once_are_what_each_is_alone(skewed):
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     """Sixteen rows, known by heart: the loss falls on, on held-out rows it rises."""
     rng = np.random.default_rng(0)
-    data = rng.normal(size=(200, 1)).astype(np.float32), rng.uniform(-1, 1, (200, 1)).astype(np.float32)
+    state, z = rng.normal(size=(200, 1)).astype(np.float32), rng.uniform(-1, 1, (200, 1)).astype(np.float32)
+    data = Data(state, z, validation_rows(state, 0.1))
     settings = ScoreSettings(width=64, training_steps=20_000)
     network = eqx.filter_vmap(lambda key: eqx.nn.MLP(1, 1, 64, 3, dtype=jnp.float32, key=key))(
         jax.random.split(jax.random.key(0), 1)

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from micromacro.coordinates.space import wrap
 from micromacro.generators.condition import HARMONICS, state_feature_count, state_features
@@ -106,12 +106,16 @@ class Autoregressive(eqx.Module):
         return jax.lax.scan(step, jnp.zeros_like(u), jax.tree.map(lambda part: part[order], coordinates))[0]
 
     def dependence(self, backwards: Bool[Array, ""]) -> Float[Array, ""]:
-        """The sum of the sizes of the weights by which coordinates see one another; zero for independence."""
+        """The sum over pairs of coordinates of the size of the weights by which one sees the other; zero for none."""
         of_states = state_feature_count(self.layout)
-        seen = self._seen(self.conditioner.enter.shape[-1] - of_states, backwards)
+        square = jnp.sum(self.conditioner.enter[..., :of_states] ** 2, axis=-2)
+        source, own = sources(self.layout), np.arange(self.layout.dimension)
+        # an angle has several features: their sum does not depend on where it is counted from
+        square = square @ np.asarray(source[:, None] == own, np.float32)
+        earlier = jnp.where(backwards, own > own[:, None], own < own[:, None])
         # the root must have a slope where weights are zero
-        size = jnp.sqrt(jnp.sum(self.conditioner.enter**2, axis=-2) + np.float32(1e-8))
-        return jnp.sum(jnp.where(seen, size, 0.0)[:, :of_states])
+        size = jnp.sqrt(jnp.where(earlier, square, 0.0) + np.float32(1e-8)) - np.float32(1e-4)
+        return jnp.sum(size)
 
     def _inputs(self, x: Array, features: Array) -> Float[Array, "all_features *batch"]:
         seen = over_batch(lambda state: state_features(state, self.layout), x)
@@ -130,10 +134,15 @@ def over_batch(function: Callable[[Array], Array], values: Float[Array, "n *batc
     return function(values) if values.ndim == 1 else jax.vmap(function, -1, -1)(values)
 
 
+def sources(layout: Layout) -> Int[np.ndarray, "state_features"]:
+    """The coordinate that each feature of a state is one of."""
+    circles = np.repeat(np.arange(layout.reals, layout.dimension), HARMONICS)
+    return np.concatenate([np.arange(layout.reals), circles, circles])
+
+
 def visible(layout: Layout, features: int, backwards: bool) -> Bool[np.ndarray, "Y all_features"]:
     """Which features of the state and, after them, of z each coordinate may depend on."""
-    circles = np.repeat(np.arange(layout.reals, layout.dimension), HARMONICS)
-    source = np.concatenate([np.arange(layout.reals), circles, circles])
+    source = sources(layout)
     own = np.arange(layout.dimension)[:, None]
     earlier = source > own if backwards else source < own
     return np.concatenate([earlier, np.ones((layout.dimension, features), bool)], axis=1)

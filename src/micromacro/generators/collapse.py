@@ -17,7 +17,7 @@ from micromacro.estimates.correlation import kish_sample_size
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.generators.health import ConditionHealth, Neighbourhood, examine
 from micromacro.generators.representation import inside_bounds
-from micromacro.generators.training import numpy_generator
+from micromacro.generators.training import numpy_rng
 
 CONDITIONS = 8
 NEIGHBOURS = 400
@@ -81,7 +81,7 @@ def diagnose(
     **Raises:** `InputError` where less than 50 different states have a weight.
     """
     draw_key, row_key = jax.random.split(key)
-    rng = numpy_generator(row_key)
+    rng = numpy_rng(row_key)
     rows = _rows(q, weight, rng)
     # equal numbers of rows, so equal weights, lie between the conditions
     ordered = rows[np.argsort(z[rows, 0], kind="stable")]

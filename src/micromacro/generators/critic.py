@@ -1,4 +1,4 @@
-"""The critic of a Wasserstein generative adversarial network, and what it minimises."""
+"""Values of pairs: the critic of a Wasserstein generative adversarial network, and what it minimises."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ HARMONICS = 1
 
 
 class Critic(eqx.Module):
-    """How real a represented state looks given z, on a scale of its own; an angle is seen as its cosine and sine."""
+    """A number for a represented state given z: how real it looks. An angle is seen as its cosine and sine."""
 
     condition: Condition
     network: Perceptron
@@ -34,7 +34,7 @@ class Critic(eqx.Module):
         key: Key[Array, ""],
         activation: Callable = leaky,
     ) -> "Critic":
-        """An untrained one."""
+        """An untrained one; `activation` of its hidden layers."""
         inputs = state_feature_count(layout, HARMONICS) + condition.size
         return cls(condition, Perceptron(inputs, 1, width, depth, key, activation), layout)
 

@@ -60,9 +60,15 @@ class DescentState(NamedTuple):
 
 @dataclass(frozen=True)
 class Descent:
-    """The `Objective` of a loss: (model, pairs `(batch, ...)`, key) to a scalar; also what validation judges by."""
+    """The `Objective` of a loss: (model, pairs `(batch, ...)`, key) to a scalar.
+
+    **Arguments:**
+
+    - `judged_by`: the loss on held-out pairs that validation judges by; `loss` where left out.
+    """
 
     loss: Loss
+    judged_by: Loss | None = None
     batches: int = 1
     scatter: float = 0.0
 
@@ -89,7 +95,7 @@ class Descent:
 
     def judge(self, model: Any, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:
         """The loss on held-out pairs."""
-        return self.loss(model, pairs, key)
+        return (self.judged_by or self.loss)(model, pairs, key)
 
 
 def average(averaged: Any, model: Any, decay: Float[Array, ""]) -> Any:

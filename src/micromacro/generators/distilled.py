@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from micromacro.generators.family import Family
+from micromacro.generators.family import VALIDATION_SHARE, Family
 from micromacro.generators.flow import FlowModel
 from micromacro.generators.members import member, stack
-from micromacro.generators.training import numpy_generator
+from micromacro.generators.training import Data, numpy_rng, validation_rows
 from micromacro.sampling.proposal import Draw
 
 FEWEST_DRAWS = 50_000
@@ -67,9 +67,10 @@ def distil(
         # each has a teacher, so data, of its own
         model = member(models, number)
         row_key, draw_key, train_key = jax.random.split(key, 3)
-        rng = numpy_generator(row_key)
+        rng = numpy_rng(row_key)
         conditions = z[rng.choice(len(z), count, p=weight / weight.sum())]
-        data = _draws(model.teacher, conditions, draw_key), conditions
+        states = _draws(model.teacher, conditions, draw_key)
+        data = Data(states, conditions, validation_rows(states, VALIDATION_SHARE))
         learned = family.learn(stack([model.flow]), data, np.ones(count), train_key[None], steps, on_chunk)
         flows.append(member(learned, 0))
     return stack(flows)

@@ -2,8 +2,8 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,10 @@ from micromacro.generators.representation import (
     inside_bounds,
     untrained_representation,
 )
-from micromacro.generators.training import numpy_generator
+from micromacro.generators.training import CHUNK, Data, numpy_rng, validation_rows
 
 FEWEST_PAIRS = 50
-FEWEST_STEPS = 250
-SHARE_OF_TRAINING = 3  # one in so many steps is enough to go on, or where moves correct
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Family(abc.ABC):
     def learn(
         self,
         model: Any,
-        data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
+        data: Data,
         weight: Float[np.ndarray, "n"],
         keys: Key[Array, "models"],
         steps: int,
@@ -63,19 +62,22 @@ class Family(abc.ABC):
     def all_steps(self, dimension: int) -> int:
         """Training steps of a new generator; 0 without training."""
 
-    def steps_for(self, dimension: int, *, warm: bool) -> int:
-        """Training steps: all of them for a new generator, a third to go on from a previous one."""
-        steps = self.all_steps(dimension)
-        return max(FEWEST_STEPS, steps // SHARE_OF_TRAINING) if warm and steps else steps
+    @property
+    @abc.abstractmethod
+    def parts(self) -> int:
+        """How many trainings of equal length follow one another."""
 
-    def for_moves(self, dimension: int) -> Self:
-        """The settings for Metropolis moves, which correct what is missed: a third of the training, unless given.
+    @abc.abstractmethod
+    def for_moves(self, dimension: int) -> "Family":
+        """The settings where Metropolis moves correct what is missed: cheaper ones, unless given.
 
         The first generator of a run learns from data in the wrong proportions: to train it long would be vain.
         """
-        if not self.has_density or getattr(self, "training_steps", 0) is not None:
-            return self
-        return replace(self, training_steps=self.all_steps(dimension) // SHARE_OF_TRAINING)
+
+    def steps_for(self, dimension: int, *, warm: bool) -> int:
+        """Training steps, in whole chunks: all for a new generator, a third to go on from a previous one."""
+        steps = self.all_steps(dimension)
+        return in_chunks(a_third(steps) if warm else steps, self.parts)
 
     def fit(
         self,
@@ -130,7 +132,8 @@ class Family(abc.ABC):
         condition = condition.closed(z)
         representation = self._representation(q, z, weight, state, condition, previous, keys[0])
         encode = jax.jit(jax.vmap(lambda a, b: representation.encode(a, b).state))
-        data = np.asarray(encode(jnp.asarray(inside_bounds(q, state)), jnp.asarray(z, jnp.float32))), z
+        represented = np.asarray(encode(jnp.asarray(inside_bounds(q, state)), jnp.asarray(z, jnp.float32)))
+        data = Data(represented, z, validation_rows(q, VALIDATION_SHARE))
         build_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         models = stack([self._model(representation, previous, key) for key in build_keys])
         steps = self.steps_for(q.shape[1], warm=previous is not None)
@@ -153,12 +156,26 @@ class Family(abc.ABC):
             if previous.state != state or previous.condition != condition or previous.settings != self:
                 raise InputError("previous", "be a generator of the same settings and spaces", previous.settings)
             return previous.representation
-        return fit_representation(q, z, weight, state, condition, numpy_generator(key))
+        return fit_representation(q, z, weight, state, condition, numpy_rng(key))
 
     def _model(self, representation: Representation, previous: Any, key: Array) -> Any:
         if previous is not None:
             return previous.model
         return self.build(representation.layout, Condition(representation.affine.condition), key)
+
+
+def a_third(steps: int) -> int:
+    """Of the training: enough to go on, or where moves correct."""
+    return steps // 3
+
+
+def in_chunks(steps: int, parts: int) -> int:
+    """As many steps, rounded up so that each of `parts` trainings is made of whole chunks.
+
+    >>> in_chunks(1333, 1), in_chunks(2000, 3), in_chunks(0, 1)
+    (1500, 2250, 0)
+    """
+    return -(-steps // (parts * CHUNK)) * parts * CHUNK
 
 
 def check_pairs(

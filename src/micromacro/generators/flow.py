@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from micromacro.estimates.correlation import kish_sample_size
 from micromacro.generators.autoregressive import Autoregressive, over_batch
 from micromacro.generators.base import Base
 from micromacro.generators.condition import Condition
 from micromacro.generators.descent import Descent
-from micromacro.generators.family import Family
+from micromacro.generators.family import Family, a_third
+from micromacro.generators.members import stack
 from micromacro.generators.representation import Layout
 from micromacro.generators.training import Pairs, TrainingSettings, train
 from micromacro.sampling.proposal import Draw
@@ -80,7 +83,7 @@ class FlowModel(eqx.Module):
         return self.draw_with_density(z, key)
 
     def dependence(self) -> Float[Array, ""]:
-        """The sum over layers, coordinates and what they see of other coordinates of the size of the weights."""
+        """How much coordinates see of one another, over all layers."""
         return jnp.sum(jax.vmap(lambda layer, backwards: layer.dependence(backwards))(self.layers, self._backwards()))
 
     def _backwards(self) -> Bool[Array, "layers"]:
@@ -91,21 +94,21 @@ class FlowModel(eqx.Module):
 class PenalisedLikelihood:
     """What a flow minimises: the mean over pairs of minus the log-likelihood, in nats, and a price on dependence.
 
-    Without the price each of many coordinates would learn a little of the noise of all others, and that adds up. Its
-    least value is the entropy of the states given z. Source: Yuan & Lin, J. Roy. Stat. Soc. B 68, 49 (2006), for the
-    penalty, of the size of the weights that lead from one coordinate.
+    Without the price each of many coordinates would learn a little of the noise of all others, and that adds up. The
+    least likelihood loss is the entropy of the states given z. Source: Yuan & Lin, J. Roy. Stat. Soc. B 68, 49 (2006),
+    for the penalty: it is on the size of all weights that lead from one coordinate to the network of another.
 
     **Arguments:**
 
-    - `sparsity`: nats for each unit of such a size.
+    - `price`: nats for each unit of such a size.
     """
 
-    sparsity: float
+    price: float
 
     def __call__(self, model: FlowModel, pairs: Pairs, key: Key[Array, ""]) -> Float[Array, ""]:  # noqa: ARG002
         """The loss of pairs `(n, ...)`."""
         fit = -jnp.mean(model.log_density(pairs.state.T, over_batch(model.condition, pairs.z.T)))
-        return fit + self.sparsity * model.dependence()
+        return fit + self.price * model.dependence()
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class FlowSettings(Family):
     - `layers`: one may be enough, as it can hold any law; more of them, in turn up and down the coordinates, learn one
       of several separate modes faster.
     - `knots`: bins of each spline.
-    - `sparsity`: price, in nats over the number of pairs, of letting one coordinate depend on another.
+    - `sparsity`: price of dependence, in nats over the effective number of pairs: see `PenalisedLikelihood`.
     """
 
     kind: ClassVar[str] = "flow"
@@ -143,18 +146,26 @@ class FlowSettings(Family):
         layers = [
             Autoregressive.new(layout, condition.size, sizes, number % 2 == 1, key) for number, key in enumerate(keys)
         ]
-        return FlowModel(condition, jax.tree.map(lambda *parts: jnp.stack(parts), *layers), layout)
+        return FlowModel(condition, stack(layers), layout)
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
-        """Maximum likelihood."""
-        training = TrainingSettings(steps, self.batch_for(data[0].shape[1]), self.learning_rate)
-        return train(
-            Descent(PenalisedLikelihood(self.price_for(len(weight)))), model, data, weight, training, keys, on_chunk
-        ).model
+        """Maximum likelihood, at a price on dependence."""
+        training = TrainingSettings(steps, self.batch_for(data.state.shape[1]), self.learning_rate)
+        objective = Descent(PenalisedLikelihood(self.price_for(weight)), judged_by=PenalisedLikelihood(0.0))
+        return train(objective, model, data, weight, training, keys, on_chunk).model
 
     def all_steps(self, dimension: int) -> int:
         """12,000 up to three dimensions and 6000 beyond, unless given."""
         return self.training_steps or (12_000 if dimension <= SMALL else 6000)
+
+    @property
+    def parts(self) -> int:
+        """One."""
+        return 1
+
+    def for_moves(self, dimension: int) -> "FlowSettings":
+        """A third of the training."""
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
 
     def layers_for(self, dimension: int) -> int:
         """How many layers: three up to three dimensions, two beyond."""
@@ -168,9 +179,9 @@ class FlowSettings(Family):
         """Bins of each spline: 8, and 4 beyond 32 dimensions."""
         return self.knots or (8 if dimension <= LARGE else 4)
 
-    def price_for(self, pairs: int) -> float:
-        """The price, of a number of pairs rounded to a power of two: most rounds then share what is compiled."""
-        return self.sparsity / 2 ** round(math.log2(pairs))
+    def price_for(self, weight: Float[np.ndarray, "n"]) -> float:
+        """The price for so many effective pairs, rounded to a power of two: most rounds then share what is compiled."""
+        return self.sparsity / 2 ** round(math.log2(kish_sample_size(weight)))
 
     def batch_for(self, dimension: int) -> int:
         """Pairs in a batch: 512 up to three dimensions, 256 beyond."""

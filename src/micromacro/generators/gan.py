@@ -1,7 +1,7 @@
-"""The conditional Wasserstein generative adversarial network: one pass makes a draw; no density of its own."""
+"""The conditional Wasserstein generative adversarial network: no density of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -17,7 +17,7 @@ from micromacro.generators.condition import Condition
 from micromacro.generators.critic import Critic
 from micromacro.generators.descent import Descent
 from micromacro.generators.distilled import Distilled, distil
-from micromacro.generators.family import Family
+from micromacro.generators.family import Family, a_third
 from micromacro.generators.flow import FlowSettings
 from micromacro.generators.perceptron import Perceptron
 from micromacro.generators.representation import Layout
@@ -53,7 +53,7 @@ class Transport(eqx.Module):
     def __call__(self, latent: Float[Array, "L"], z: Float[Array, "d"]) -> Float[Array, "Y"]:
         """The represented state of one latent."""
         change = self.network(jnp.concatenate([latent, self.condition(z)]))
-        output = latent[: change.size] + change
+        output = jnp.pad(latent, (0, max(0, change.size - latent.size)))[: change.size] + change
         reals, across, up = jnp.split(output, [self.layout.reals, self.layout.reals + self.layout.circles])
         return jnp.concatenate([reals, jnp.arctan2(up, across)])
 
@@ -63,13 +63,13 @@ class GanModel(eqx.Module):
 
     **Arguments:**
 
-    - `ratio`: the logarithm of the data's density over the generator's.
+    - `log_ratio`: the logarithm of the data's density over that of blurred candidates.
     - `candidates`: how many the generator makes for each draw.
     """
 
     generator: Transport
     critic: Critic
-    ratio: Critic
+    log_ratio: Critic
     candidates: int = eqx.field(static=True)
 
     def make(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
@@ -96,13 +96,14 @@ class GanSettings(Family):
 
     - `latent`: normal numbers that a draw is made of.
     - `critic_steps`: for each step of the generator.
+    - `width`, `depth`, `batch_size`, `learning_rate`: of generator and critic; the classifier is at least 128 wide.
     - `candidates`: of which each draw is chosen, by a classifier that has learnt to tell them from data; 1: no choice.
     - `training_steps`: shared equally by the generator, the classifier and, with a density, the flow.
     - `penalty`: weight of the gradient penalty.
     - `density`: "flow" trains a flow on draws and lets it stand for the generator, with its exact density: for
       Metropolis moves and weights, which draws without a density cannot have.
 
-    **Raises:** `InputError` for another `density`, and for no candidates.
+    **Raises:** `InputError` for another `density`, and for less than one candidate.
     """
 
     kind: ClassVar[str] = "gan"
@@ -136,18 +137,18 @@ class GanSettings(Family):
         return Distilled(self._players(layout, condition, players), FlowSettings().build(layout, condition, flow))
 
     def _players(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> GanModel:
-        width, latent = self.width_for(layout.dimension), self._latent_for(layout)
+        width, latent = self.width_for(layout.dimension), self.latent or plane_size(layout) + SPARE
         keys = jax.random.split(key, 3)
         generator = Transport.new(layout, condition, latent, width, self.depth, keys[0])
         critic = Critic.new(layout, condition, width, self.depth, keys[1])
         classifier_width = max(width, CLASSIFIER_WIDTH)
-        ratio = Critic.new(layout, condition, classifier_width, self.depth, keys[2], jax.nn.silu)
-        return GanModel(generator, critic, ratio, self.candidates)
+        log_ratio = Critic.new(layout, condition, classifier_width, self.depth, keys[2], jax.nn.silu)
+        return GanModel(generator, critic, log_ratio, self.candidates)
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Critic and generator in turns, then the classifier; then, where there is to be a density, the flow."""
         play_keys, ratio_keys, flow_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-        share = steps // self._parts
+        share = steps // self.parts
         players = model.teacher if self.has_density else model
         play = TrainingSettings(share, self.batch_size, self.learning_rate)
         contest = Adversarial(self.critic_steps, self.penalty)
@@ -162,21 +163,21 @@ class GanSettings(Family):
 
     def all_steps(self, dimension: int) -> int:  # noqa: ARG002
         """6000 for each part unless given."""
-        return self.training_steps or self._parts * STEPS
+        return self.training_steps or self.parts * STEPS
 
     @property
-    def _parts(self) -> int:
-        """What is trained one after the other, for equally many steps."""
+    def parts(self) -> int:
+        """The generator, the classifier where there is a choice, the flow where there is to be a density."""
         return 1 + (self.candidates > 1) + self.has_density
 
-    def _latent_for(self, layout: Layout) -> int:
-        least = plane_size(layout)
-        if self.latent is not None and self.latent < least:
-            raise InputError("generator.latent", f"be at least {least}, what a state is made of", self.latent)
-        return self.latent or least + SPARE
+    def for_moves(self, dimension: int) -> "GanSettings":
+        """A third of the training, where there is a density; nothing corrects what has none."""
+        if not self.has_density:
+            return self
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
 
     def width_for(self, dimension: int) -> int:
-        """The width of both networks: 64 up to three dimensions, 128 beyond."""
+        """The width of generator and critic: 64 up to three dimensions, 128 beyond."""
         return self.width or (64 if dimension <= 3 else 128)
 
 

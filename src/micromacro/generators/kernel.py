@@ -24,10 +24,10 @@ from micromacro.generators.condition import Condition
 from micromacro.generators.family import Family
 from micromacro.generators.members import stack
 from micromacro.generators.representation import Layout
-from micromacro.generators.training import numpy_generator, validation_rows
+from micromacro.generators.training import numpy_rng
 from micromacro.sampling.proposal import Draw
 
-HELD_OUT, MOST_JUDGES = 0.1, 1024
+MOST_JUDGES = 1024
 # times the rules of thumb, which hold for a single normal law
 STATE_FACTORS = (0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 CONDITION_FACTORS = (0.15, 0.3, 0.6, 1.0)
@@ -117,6 +117,15 @@ class KernelSettings(Family):
         """None."""
         return 0
 
+    @property
+    def parts(self) -> int:
+        """One."""
+        return 1
+
+    def for_moves(self, dimension: int) -> "KernelSettings":  # noqa: ARG002
+        """The same."""
+        return self
+
     def build(self, layout: Layout, condition: Condition, key: Key[Array, ""]) -> KernelModel:  # noqa: ARG002
         """A mixture whose centres are not chosen yet."""
         d, zeros = condition.space.dimension, jnp.zeros
@@ -126,13 +135,12 @@ class KernelSettings(Family):
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:  # noqa: ARG002
         """Centres by weight, bandwidths by the likelihood of pairs that are no centres."""
-        state, z = (np.asarray(part, np.float32) for part in data)
-        held_out = validation_rows(state, HELD_OUT)
-        fitted = [self._fit(model, state, z, np.asarray(weight, float), held_out, key) for key in keys]
+        state, z = (np.asarray(part, np.float32) for part in (data.state, data.z))
+        fitted = [self._fit(model, state, z, np.asarray(weight, float), data.held_out, key) for key in keys]
         return stack(fitted)
 
     def _fit(self, model: KernelModel, state, z, weight, held_out, key) -> KernelModel:
-        rng = numpy_generator(key)
+        rng = numpy_rng(key)
         rows = _chosen(np.where(held_out, 0.0, weight), self.centres, rng)
         x, own_z, log_weight = (jnp.asarray(part, jnp.float32) for part in (state[rows], z[rows], np.zeros(len(rows))))
         widths = rules_of_thumb(state[rows], z[rows], model.layout, model.space)

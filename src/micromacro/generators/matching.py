@@ -7,7 +7,7 @@ ICLR 2023; Chen & Lipman, Flow matching on general geometries, ICLR 2024, for ci
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -20,7 +20,7 @@ from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.condition import Condition, state_feature_count, state_features
 from micromacro.generators.descent import Descent, stratified_quantiles
 from micromacro.generators.diffusion import Chain, ChainModel
-from micromacro.generators.family import Family
+from micromacro.generators.family import Family, a_third
 from micromacro.generators.network import Network, width_by_dimension
 from micromacro.generators.representation import Layout
 from micromacro.generators.training import Pairs, TrainingSettings, train
@@ -135,6 +135,15 @@ class MatchingSettings(Family):
     def all_steps(self, dimension: int) -> int:
         """4000 up to three dimensions and 6000 beyond, unless given."""
         return self.training_steps or (4000 if dimension <= 3 else 6000)
+
+    @property
+    def parts(self) -> int:
+        """One."""
+        return 1
+
+    def for_moves(self, dimension: int) -> "MatchingSettings":
+        """A third of the training."""
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
 
     def width_for(self, dimension: int) -> int:
         """The width of the network, by the dimension unless given."""

@@ -1,4 +1,4 @@
-"""A plain network for adversarial training: no normalisation, which would couple the members of a batch."""
+"""A plain network without normalisation, which would couple the members of a batch."""
 
 from collections.abc import Callable
 

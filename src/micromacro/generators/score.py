@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jaxtyping import Array, Float, Key
 
@@ -12,7 +12,7 @@ from micromacro.generators.circle import LARGEST_ANGULAR_NOISE
 from micromacro.generators.condition import Condition
 from micromacro.generators.denoiser import Denoiser, denoising_loss
 from micromacro.generators.descent import Descent
-from micromacro.generators.family import Family
+from micromacro.generators.family import Family, a_third
 from micromacro.generators.network import width_by_dimension
 from micromacro.generators.representation import Layout
 from micromacro.generators.samplers import HeunModel, StochasticModel
@@ -22,6 +22,7 @@ from micromacro.generators.training import Pairs, TrainingSettings, train
 SAMPLERS = ("heun", "stochastic", "adaptive")
 DIVERGENCES = ("exact", "hutchinson")
 LARGEST_EXACT = 100
+SAMPLER_STEPS = 24
 STEPS_OF_SCHEDULES = {"edm": 1, "ve": 4, "vp": 3}
 
 ScoreModel = HeunModel | StochasticModel | AdaptiveModel
@@ -41,7 +42,7 @@ class ScoreSettings(Family):
     - `schedule`: of the noise, `edm`, `ve` or `vp`; the first needs the fewest steps.
     - `sampler`: `heun`, fixed steps, whose density is exact for what they draw; `adaptive`, the continuous flow with
       its density to `tolerance`; `stochastic`, without a density.
-    - `sampler_steps`: of `heun` and `stochastic`; see `sampler_steps_for`.
+    - `sampler_steps`: of `heun` and `stochastic`; see `steps_of_sampler`.
     - `divergence`: of `adaptive`: `exact`, or `hutchinson`, with random probes; exact up to 100 dimensions where left
       out.
     - `churn`: how much noise `stochastic` adds over all steps.
@@ -82,7 +83,7 @@ class ScoreSettings(Family):
 
     def learn(self, model: Any, data, weight, keys, steps: int, on_chunk: Callable[[int], None]) -> Any:
         """Denoising score matching."""
-        training = self.training_for(data[0].shape[1], steps)
+        training = self.training_for(data.state.shape[1], steps)
         return train(Descent(sampler_loss), model, data, weight, training, keys, on_chunk).model
 
     def all_steps(self, dimension: int) -> int:
@@ -98,17 +99,24 @@ class ScoreSettings(Family):
         """The width of the network, by the dimension unless given."""
         return self.width or width_by_dimension(dimension)
 
-    def sampler_steps_for(self, dimension: int) -> int:  # noqa: ARG002
-        """24; several times as many for schedules other than `edm`, whose times are further from equal errors."""
-        return self.sampler_steps or 24 * STEPS_OF_SCHEDULES[self.schedule]
+    @property
+    def steps_of_sampler(self) -> int:
+        """24 unless given; several times as many for schedules other than `edm`, whose steps err less equally."""
+        return self.sampler_steps or SAMPLER_STEPS * STEPS_OF_SCHEDULES[self.schedule]
 
-    def for_moves(self, dimension: int) -> Self:
-        """Less training, and fewer steps of the sampler in few dimensions: half the price, a little less accepted."""
+    @property
+    def parts(self) -> int:
+        """One."""
+        return 1
+
+    def for_moves(self, dimension: int) -> "ScoreSettings":
+        """A third of the training and, in few dimensions, fewer steps of the sampler: a little less is accepted."""
         if not self.has_density:
             return self
-        fewer = 12 if dimension <= 3 else 18 if dimension <= 12 else 24
+        fewer = 12 if dimension <= 3 else 18 if dimension <= 12 else SAMPLER_STEPS
         steps = self.sampler_steps or fewer * STEPS_OF_SCHEDULES[self.schedule]
-        return replace(super().for_moves(dimension), sampler_steps=steps)
+        training = self.training_steps or a_third(self.all_steps(dimension))
+        return replace(self, training_steps=training, sampler_steps=steps)
 
     def divergence_for(self, dimension: int) -> str:
         """Which divergence the adaptive sampler takes."""
@@ -119,7 +127,7 @@ class ScoreSettings(Family):
         return self.generator(generator.representation, self._sampler(generator.model.denoiser))
 
     def _sampler(self, denoiser: Denoiser) -> ScoreModel:
-        steps = self.sampler_steps_for(denoiser.layout.dimension)
+        steps = self.steps_of_sampler
         if self.sampler == "heun":
             return HeunModel(denoiser, steps)
         if self.sampler == "stochastic":

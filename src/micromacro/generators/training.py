@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.errors import PhysicsError
 from micromacro.generators.members import member, stack
@@ -21,6 +21,14 @@ CHUNK = 250
 MOST_RECOVERIES = 4
 SLOWER = 0.3
 VALIDATION_ROWS = 4096
+
+
+class Data(NamedTuple):
+    """What there is to learn from: represented states, conditions, and the rows that are kept for validation."""
+
+    state: Float[np.ndarray, "n Y"]
+    z: Float[np.ndarray, "n d"]
+    held_out: Bool[np.ndarray, "n"]
 
 
 class Pairs(NamedTuple):
@@ -69,14 +77,12 @@ class TrainingSettings:
 
     - `steps`: at most so many, rounded up to multiples of 250.
     - `patience`: stop after so many steps without a better validation loss; never where `None`.
-    - `validation_share`: of the pairs, held out.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
     patience: int | None = None
-    validation_share: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class _Members:
 def train(
     objective: Objective,
     model: Any,
-    data: tuple[Float[np.ndarray, "n Y"], Float[np.ndarray, "n d"]],
+    data: Data,
     weight: Float[np.ndarray, "n"],
     settings: TrainingSettings,
     keys: Key[Array, "models"],
@@ -120,16 +126,14 @@ def train(
     **Arguments:**
 
     - `model`: every array of it with a leading axis `models`.
-    - `data`: represented states and conditions; rows are drawn with probability proportional to `weight`, stratified
-      within a batch. Equal states stand on the same side of the validation split.
+    - `data`: rows are drawn with probability proportional to `weight`, stratified within a batch.
     - `on_chunk`: called with the number of steps just done.
 
     **Raises:** `PhysicsError` where the loss stays not finite at ever smaller learning rates.
     """
     chunks = max(1, -(-settings.steps // CHUNK))
-    held_out = validation_rows(data[0], settings.validation_share)
-    batches = [_Batches(data, np.where(held_out, 0.0, weight), key) for key in keys]
-    validation = _validation_pairs(data, weight, held_out)
+    batches = [_Batches(data, np.where(data.held_out, 0.0, weight), key) for key in keys]
+    validation = _validation_pairs(data, weight)
     carry = eqx.filter_vmap(lambda model: objective.start(model, chunks * CHUNK, settings.learning_rate))(model)
     count = len(keys)
     members = _Members(carry, model, np.full(count, np.inf), np.zeros(count, int), np.ones(count))
@@ -143,18 +147,21 @@ def train(
     return Trained(members.best, loss, judged, members.recoveries)
 
 
-def validation_rows(state: Float[np.ndarray, "n Y"], share: float) -> np.ndarray:
-    """Which rows are held out: chosen by their content, so that copies of one state are never on both sides."""
-    bits = np.ascontiguousarray(state, np.float32).view(np.uint32).astype(np.uint64)
-    mixed = np.zeros(len(state), np.uint64)
+def validation_rows(q: Float[np.ndarray, "n Y"], share: float) -> Bool[np.ndarray, "n"]:
+    """Which rows are held out: chosen by their content, so that copies of one state are never on both sides.
+
+    Of states as they are given: what represents one varies with its condition.
+    """
+    bits = np.ascontiguousarray(q, np.float32).view(np.uint32).astype(np.uint64)
+    mixed = np.zeros(len(q), np.uint64)
     for column in bits.T:
         mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     chosen = mixed % np.uint64(1000) < np.uint64(round(1000 * share))
-    return chosen & (chosen.sum() < len(state))
+    return chosen & (chosen.sum() < len(q))
 
 
-def numpy_generator(key: Key[Array, ""]) -> np.random.Generator:
+def numpy_rng(key: Key[Array, ""]) -> np.random.Generator:
     """NumPy's random numbers, decided by a key."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
 
@@ -162,10 +169,10 @@ def numpy_generator(key: Key[Array, ""]) -> np.random.Generator:
 class _Batches:
     """Rows of the data for a chunk of steps, drawn by weight."""
 
-    def __init__(self, data: tuple, weight: np.ndarray, key: Array):
-        self._data = tuple(np.asarray(part, np.float32) for part in data)
+    def __init__(self, data: Data, weight: np.ndarray, key: Array):
+        self._data = tuple(np.asarray(part, np.float32) for part in (data.state, data.z))
         self._cumulative = np.cumsum(weight) / np.sum(weight)
-        self._rng = numpy_generator(key)
+        self._rng = numpy_rng(key)
 
     def draw(self, steps: int, size: int) -> tuple[np.ndarray, ...]:
         stratified = (np.arange(size) + self._rng.random((steps, size))) / size
@@ -173,12 +180,12 @@ class _Batches:
         return tuple(part[np.minimum(rows, len(part) - 1)] for part in self._data)
 
 
-def _validation_pairs(data: tuple, weight: np.ndarray, held_out: np.ndarray) -> Pairs:
+def _validation_pairs(data: Data, weight: np.ndarray) -> Pairs:
     # of too few pairs all serve, rather than none
-    rows = np.flatnonzero(held_out & (weight > 0))
+    rows = np.flatnonzero(data.held_out & (weight > 0))
     rows = rows if len(rows) else np.flatnonzero(weight > 0)
     pick = np.random.default_rng(0).choice(rows, VALIDATION_ROWS, p=weight[rows] / weight[rows].sum())
-    return Pairs(*(jnp.asarray(np.asarray(part)[pick], jnp.float32) for part in data))
+    return Pairs(*(jnp.asarray(np.asarray(part)[pick], jnp.float32) for part in (data.state, data.z)))
 
 
 def _improve(objective: Objective, members: _Members, batches: list[_Batches], size: int, keys: Array) -> None:

@@ -76,12 +76,15 @@ class GanModel(eqx.Module):
         """One represented state as the generator makes it."""
         return self.generator(jax.random.normal(key, (self.generator.latent,), jnp.float32), z)
 
-    def candidate(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """The same, blurred: a state that the generator alone would never make can then be chosen too."""
-        make_key, size_key, blur_key = jax.random.split(key, 3)
-        state = self.make(z, make_key)
-        size = jnp.exp(jax.random.uniform(size_key, (), jnp.float32, *np.log(BLUR)))
-        return wrap_angles(state + size * jax.random.normal(blur_key, state.shape, jnp.float32), self.generator.layout)
+    def propose(self, z: Float[Array, "d"], key: Key[Array, ""], count: int) -> Float[Array, "count Y"]:
+        """So many of them, blurred: a state that the generator alone would never make can then be chosen too."""
+        latent, layout = self.generator.latent, self.generator.layout
+        normal_key, size_key = jax.random.split(key)
+        # few calls for random numbers: each takes half a second to compile
+        normal = jax.random.normal(normal_key, (count, latent + layout.dimension), jnp.float32)
+        size = jnp.exp(jax.random.uniform(size_key, (count, 1), jnp.float32, *np.log(BLUR)))
+        made = jax.vmap(lambda latent: self.generator(latent, z))(normal[:, :latent])
+        return jax.vmap(lambda state: wrap_angles(state, layout))(made + size * normal[:, latent:])
 
     def draw(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
         """One represented state given z, chosen where there is a choice."""

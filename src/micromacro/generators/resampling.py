@@ -27,15 +27,15 @@ class Candidates(Protocol):
         """The logarithm of the data's density over that of candidates, at a state and a condition."""
         ...
 
-    def candidate(self, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
-        """A represented state to choose or not."""
+    def propose(self, z: Float[Array, "d"], key: Key[Array, ""], count: int) -> Float[Array, "count Y"]:
+        """Represented states to choose from."""
         ...
 
 
 def choose(model: Candidates, count: int, z: Float[Array, "d"], key: Key[Array, ""]) -> Float[Array, "Y"]:
     """One of `count` candidates, taken with probability proportional to its ratio."""
     candidate_key, choice_key = jax.random.split(key)
-    states = jax.vmap(lambda one: model.candidate(z, one))(jax.random.split(candidate_key, count))
+    states = model.propose(z, candidate_key, count)
     log_ratio = jax.vmap(lambda state: model.log_ratio(state, z))(states)
     return states[jax.random.categorical(choice_key, log_ratio)]
 
@@ -44,6 +44,6 @@ def ratio_loss(model: Candidates, pairs: Pairs, key: Key[Array, ""]) -> Float[Ar
     """The cross-entropy of telling pairs from candidates at the same conditions; only the ratio has a gradient."""
     arrays, rest = eqx.partition(model, eqx.is_array)
     resting = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-    made = jax.vmap(resting.candidate)(pairs.z, jax.random.split(key, len(pairs.z)))
+    made = jax.vmap(lambda z, key: resting.propose(z, key, 1)[0])(pairs.z, jax.random.split(key, len(pairs.z)))
     real, unreal = (jax.vmap(model.log_ratio)(state, pairs.z) for state in (pairs.state, made))
     return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(unreal))

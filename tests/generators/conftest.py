@@ -119,7 +119,7 @@ LAWS = {"bounded": bounded_law, "periodic": periodic_law, "mixed": mixed_law}
 
 # a new kind of generator inherits every test of test_laws.py by entering here, with small settings
 KINDS: dict[str, Family] = {
-    "score": ScoreSettings(width=32, training_steps=1000, batch_size=256),
+    "score": ScoreSettings(width=32, training_steps=3000, batch_size=512, sampler_steps=18),
     "kernel": KernelSettings(),
     "flow": FlowSettings(width=16, layers=1, training_steps=1000, batch_size=256),
     "matching": MatchingSettings(width=32, training_steps=1000, batch_size=256),

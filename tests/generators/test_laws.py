@@ -9,7 +9,7 @@ from micromacro.generators.saving import load_generator, save_generator
 from micromacro.sampling.proposal import ConditionalProposal
 from tests.generators.conftest import KINDS, drift
 
-GRID = (61, 61)
+GRID = 61, 121
 DRAWS = GRID[0] * GRID[1]  # as many as points of quadrature: one compilation serves both
 STANDARD_ERRORS = 4.5
 # what a small network, trained for seconds, is allowed to miss of the law: share of a well, location in widths

@@ -18,7 +18,7 @@ def small_hidden_barrier(**settings) -> Case:
         load_case("hidden-barrier"),
         bias=BiasSettings(windows=16, walkers=24, steps=400),
         generator=GeneratorSettings(width=48, training_steps=750),
-        couple=CoupleSettings(rounds=2, cycles=20),
+        couple=CoupleSettings(rounds=2, cycles=30),
         budget=2_000_000,
     )
     return replace(case, **settings)

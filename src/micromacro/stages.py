@@ -166,7 +166,7 @@ def learn_stage(
     `corrected`: whether moves or weights will correct it, so that less training will do.
     """
     case, settings = run.case, family_of(run.case)
-    settings = settings.for_moves(run.space.dimension) if corrected else settings
+    settings = settings.for_moves(run.space) if corrected else settings
 
     def compute(advance: Callable) -> xr.Dataset:
         q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)

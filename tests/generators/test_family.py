@@ -13,16 +13,23 @@ from micromacro.generators.gan import GanSettings
 from micromacro.generators.kernel import KernelSettings
 from micromacro.generators.score import ScoreSettings
 
+PLANE = Space.unbounded(2)
+
 
 def test_moves_ask_for_a_third_of_the_training():
-    assert FlowSettings().for_moves(2).training_steps == FlowSettings().all_steps(2) // 3
-    assert GanSettings(density="flow").for_moves(2).training_steps == GanSettings(density="flow").all_steps(2) // 3
+    assert FlowSettings().for_moves(PLANE).training_steps == FlowSettings().all_steps(2) // 3
+    assert GanSettings(density="flow").for_moves(PLANE).training_steps == GanSettings(density="flow").all_steps(2) // 3
 
 
 def test_moves_ask_for_fewer_steps_of_a_sampler_in_few_dimensions():
     settings = ScoreSettings()
-    steps = [settings.for_moves(dimension).steps_of_sampler for dimension in (2, 10, 20)]
+    steps = [settings.for_moves(Space.unbounded(dimension)).steps_of_sampler for dimension in (2, 10, 20)]
     assert steps[0] < steps[1] < steps[2] == settings.steps_of_sampler
+
+
+def test_moves_on_a_circle_ask_for_no_fewer_steps():
+    circle = Space((-np.inf, 0.0), (np.inf, 1.0), (False, True))
+    assert ScoreSettings().for_moves(circle).steps_of_sampler == ScoreSettings().steps_of_sampler
 
 
 @pytest.mark.parametrize(
@@ -31,12 +38,12 @@ def test_moves_ask_for_fewer_steps_of_a_sampler_in_few_dimensions():
     ids=["flow", "score", "kernel"],
 )
 def test_what_was_given_is_kept(settings):
-    assert settings.for_moves(2) == settings
+    assert settings.for_moves(PLANE) == settings
 
 
 def test_nothing_corrects_a_generator_without_a_density():
     for settings in GanSettings(), ScoreSettings(sampler="stochastic"):
-        assert settings.for_moves(2) == settings
+        assert settings.for_moves(PLANE) == settings
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["new", "warm"])

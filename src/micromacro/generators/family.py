@@ -68,8 +68,8 @@ class Family(abc.ABC):
         """How many trainings of equal length follow one another."""
 
     @abc.abstractmethod
-    def for_moves(self, dimension: int) -> "Family":
-        """The settings where Metropolis moves correct what is missed: cheaper ones, unless given.
+    def for_moves(self, state: Space) -> "Family":
+        """The settings for states of a space where Metropolis moves correct what is missed: cheaper ones, unless given.
 
         The first generator of a run learns from data in the wrong proportions: to train it long would be vain.
         """

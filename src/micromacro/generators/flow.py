@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from micromacro.coordinates.space import Space
 from micromacro.estimates.correlation import kish_sample_size
 from micromacro.generators.autoregressive import Autoregressive, over_batch
 from micromacro.generators.base import Base
@@ -163,9 +164,9 @@ class FlowSettings(Family):
         """One."""
         return 1
 
-    def for_moves(self, dimension: int) -> "FlowSettings":
+    def for_moves(self, state: Space) -> "FlowSettings":
         """A third of the training."""
-        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(state.dimension)))
 
     def layers_for(self, dimension: int) -> int:
         """How many layers: three up to three dimensions, two beyond."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from micromacro.coordinates.space import Space
 from micromacro.errors import InputError
 from micromacro.generators.adversarial import Adversarial
 from micromacro.generators.base import wrap_angles
@@ -173,11 +174,11 @@ class GanSettings(Family):
         """The generator, the classifier where there is a choice, the flow where there is to be a density."""
         return 1 + (self.candidates > 1) + self.has_density
 
-    def for_moves(self, dimension: int) -> "GanSettings":
+    def for_moves(self, state: Space) -> "GanSettings":
         """A third of the training, where there is a density; nothing corrects what has none."""
         if not self.has_density:
             return self
-        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(state.dimension)))
 
     def width_for(self, dimension: int) -> int:
         """The width of generator and critic: 64 up to three dimensions, 128 beyond."""

@@ -122,7 +122,7 @@ class KernelSettings(Family):
         """One."""
         return 1
 
-    def for_moves(self, dimension: int) -> "KernelSettings":  # noqa: ARG002
+    def for_moves(self, state: Space) -> "KernelSettings":  # noqa: ARG002
         """The same."""
         return self
 

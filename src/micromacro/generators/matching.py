@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from micromacro.coordinates.space import Space
 from micromacro.generators.base import Base, wrap_angles
 from micromacro.generators.condition import Condition, state_feature_count, state_features
 from micromacro.generators.descent import Descent, stratified_quantiles
@@ -141,9 +142,9 @@ class MatchingSettings(Family):
         """One."""
         return 1
 
-    def for_moves(self, dimension: int) -> "MatchingSettings":
+    def for_moves(self, state: Space) -> "MatchingSettings":
         """A third of the training."""
-        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(dimension)))
+        return replace(self, training_steps=self.training_steps or a_third(self.all_steps(state.dimension)))
 
     def width_for(self, dimension: int) -> int:
         """The width of the network, by the dimension unless given."""

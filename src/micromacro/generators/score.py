@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from jaxtyping import Array, Float, Key
 
+from micromacro.coordinates.space import Space
 from micromacro.errors import InputError
 from micromacro.generators.adaptive import PROBES, AdaptiveModel
 from micromacro.generators.circle import LARGEST_ANGULAR_NOISE
@@ -109,13 +110,17 @@ class ScoreSettings(Family):
         """One."""
         return 1
 
-    def for_moves(self, dimension: int) -> "ScoreSettings":
-        """A third of the training and, in few dimensions, fewer steps of the sampler: a little less is accepted."""
+    def for_moves(self, state: Space) -> "ScoreSettings":
+        """A third of the training and, in few dimensions, fewer steps of the sampler: a little less is accepted.
+
+        On circles long steps cannot be solved back, and what cannot is refused: there they stay as short.
+        """
         if not self.has_density:
             return self
-        fewer = 12 if dimension <= 3 else 18 if dimension <= 12 else SAMPLER_STEPS
+        fewer = 12 if state.dimension <= 3 else 18 if state.dimension <= 12 else SAMPLER_STEPS
+        fewer = SAMPLER_STEPS if state.circles else fewer
         steps = self.sampler_steps or fewer * STEPS_OF_SCHEDULES[self.schedule]
-        training = self.training_steps or a_third(self.all_steps(dimension))
+        training = self.training_steps or a_third(self.all_steps(state.dimension))
         return replace(self, training_steps=training, sampler_steps=steps)
 
     def divergence_for(self, dimension: int) -> str:

@@ -45,13 +45,13 @@ class Spectrum:
     def time_scales(self) -> Float[np.ndarray, "k"]:
         """Implied time scales, `(k,)`; infinite where the rate is too small for double precision."""
         with np.errstate(divide="ignore"):
-            return 1 / np.abs(self.eigenvalues.real)
+            return 1 / np.abs(np.real(self.eigenvalues))
 
     @property
     def periods(self) -> Float[np.ndarray, "k"]:
         """Periods of rotation `(k,)`; infinite for modes that only decay."""
         with np.errstate(divide="ignore"):
-            return 2 * np.pi / np.abs(self.eigenvalues.imag)
+            return 2 * np.pi / np.abs(np.imag(self.eigenvalues))
 
 
 def slowest_modes(dynamics: ReducedDynamics, count: int = 4) -> Spectrum:

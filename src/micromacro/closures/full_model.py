@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from micromacro.closures.long_trajectories import FullTrajectories
@@ -81,7 +81,7 @@ def measured_density(trajectories: FullTrajectories, grid: Grid) -> MeasuredDens
     if not inside.any():
         raise InputError("the trajectories of ξ", "visit the range of the coarse variable", "none that do")
     flat = (cell + size * np.arange(walkers))[inside]
-    counts = np.bincount(flat, minlength=walkers * size).reshape(walkers, size)
+    counts = np.bincount(flat, minlength=walkers * size).reshape(walkers, size).astype(float)
     volume = float(np.prod(grid.spacing))
     share, stderr = ratio_of_means(counts, np.broadcast_to(counts.sum(axis=1, keepdims=True), counts.shape))
     return MeasuredDensity(share / volume, stderr / volume, float(1 - inside.mean()))
@@ -90,11 +90,14 @@ def measured_density(trajectories: FullTrajectories, grid: Grid) -> MeasuredDens
 def measured_autocorrelation(
     trajectories: FullTrajectories, coarse: CoarseVariable, longest: float, count: int = 24
 ) -> MeasuredCorrelation:
-    r"""$\sum_m \mathrm{cov}(f_m(z_t), f_m(z_0)) / \sum_m \mathrm{var} f_m$ of the `features` of z, about their common mean.
+    r"""$\sum_m \mathrm{cov}(f_m(z_t), f_m(z_0)) / \sum_m \mathrm{var} f_m$ of the `features` f of z.
+
+    About the mean over all walkers, so that walkers that stay apart count as correlated.
 
     **Arguments:**
 
-    - `longest`: the last time, at most half a trajectory is used; from zero in about `count` steps.
+    - `longest`: the last time, or half a trajectory where that is shorter.
+    - `count`: about so many times from zero to the last.
     """
     require_walkers(trajectories)
     values = features(coarse, trajectories.z)
@@ -134,12 +137,28 @@ def hidden_relaxation(trajectories: FullTrajectories, grid: Grid) -> float:
     """
     require_walkers(trajectories)
     frames, walkers, d = trajectories.z.shape
-    cell = grid.cell(trajectories.z.reshape(-1, d)) + 1
-    count = np.maximum(np.bincount(cell), 1)
+    z = trajectories.z.reshape(-1, d)
+    cell = grid.cell(z) + 1
     longest = 0.0
     for term in np.moveaxis(trajectories.terms, 2, 0):
-        mean = np.bincount(cell, term.ravel()) / count
-        residual = term - mean[cell].reshape(frames, walkers)
+        residual = _less_its_average(term.ravel(), z, cell).reshape(frames, walkers)
         if np.var(residual) > NOTHING_HIDDEN * np.mean(term**2):
             longest = max(longest, 0.5 * trajectories.interval * statistical_inefficiency(residual))
     return longest
+
+
+def _less_its_average(
+    term: Float[np.ndarray, "n"], z: Float[np.ndarray, "n d"], cell: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n"]:
+    """A term less its average over the cell of ξ and its slope within the cell, along one axis after the other."""
+    count = np.maximum(np.bincount(cell), 1)
+
+    def centred(values):
+        return values - (np.bincount(cell, values) / count)[cell]
+
+    residual = centred(term)
+    for component in z.T:
+        offset = centred(component)
+        spread = np.maximum(np.bincount(cell, offset**2), 1e-300)
+        residual = residual - (np.bincount(cell, offset * residual) / spread)[cell] * offset
+    return residual

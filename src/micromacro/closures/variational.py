@@ -1,14 +1,16 @@
 r"""The slowest implied time scale of ξ in long trajectories, with a study of the lag.
 
 At each lag τ a small basis of hat functions of ξ gives the slowest eigenfunction ψ of the propagator, from
-$C_0 K = C_τ$, $C_τ = E[χ(z_0) χ(z_τ)^T]$ (Noé and Nüske, Multiscale Model. Simul. 11, 635, 2013; Wu and Noé, J. Nonlinear
-Sci. 30, 23, 2020). What ψ misses of the true mode, and what the hidden coordinates blur, multiplies its autocorrelation ρ
-by a constant: the rate is taken from its decay between two lags, $-\log[ρ(2τ)/ρ(τ)]/τ$, in which constants cancel. It
-reaches a plateau once τ exceeds the fast times. ψ is fitted to one half of the walkers and judged on the other.
+$C_0 K = C_τ$, $C_τ = E[χ(z_0) χ(z_τ)^T]$ (Noé and Nüske, Multiscale Model. Simul. 11, 635, 2013; Wu and Noé, J.
+Nonlinear Sci. 30, 23, 2020). What ψ misses of the true mode, and what hidden coordinates blur, multiplies its
+autocorrelation ρ by a constant: the rate is taken from its decay between two lags, $-\log[ρ(2τ)/ρ(τ)]/τ$, in which
+constants cancel. It reaches a plateau once τ exceeds the fast times. ψ is fitted to one half of the walkers and judged
+on the other, so that it does not fit their noise.
 """
 
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -36,7 +38,8 @@ class ImpliedTimeScale:
 
     - `lags`: `(k,)`, each twice the one before, in units of time.
     - `time_scales`, `stderr`: `(k,)`; NaN at lags where the correlation is lost in noise.
-    - `periods`: `(k,)`, of the rotation of the slowest mode; infinite where it only decays.
+    - `periods`: `(k,)`, of the rotation of the slowest mode; infinite where it only decays, NaN where
+        the time scale is.
     - `chosen`: the number of the chosen lag.
     """
 
@@ -72,14 +75,15 @@ def slowest_time_scale(
     chances = rng.multinomial(walkers, np.full(walkers, 1 / walkers), REPLICAS)
     lags = steps[:-1] * trajectories.interval
     pairs = [_pair_of_correlations(covariances, number) for number in range(len(lags))]
-    rates = np.array([_rates(pair.mean(axis=0)[None], lag)[0] for pair, lag in zip(pairs, lags, strict=True)])
-    replicas = np.stack([_rates(chances @ pair, lag).real for pair, lag in zip(pairs, lags, strict=True)])
+    found = [_rates(pair.mean(axis=0)[None], lag)[0] for pair, lag in zip(pairs, lags, strict=True)]
+    rates, turns = np.real(found), np.imag(found)
+    replicas = np.real([_rates(chances @ pair, lag) for pair, lag in zip(pairs, lags, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
         error = replicas.std(axis=1, ddof=1)
-        usable = (error < LARGEST_ERROR * rates.real) & (lags >= shortest_lag)
-        time_scales = np.where(error < LARGEST_ERROR * rates.real, 1 / rates.real, np.nan)
-        periods = 2 * np.pi / np.abs(rates.imag)
-    chosen = _first_on_the_plateau(rates.real, replicas, usable)
+        usable = (error < LARGEST_ERROR * rates) & (lags >= shortest_lag)
+        time_scales = np.where(error < LARGEST_ERROR * rates, 1 / rates, np.nan)
+        periods = np.where(np.isfinite(time_scales), 2 * np.pi / np.abs(turns), np.nan)
+    chosen = _first_on_the_plateau(rates, replicas, usable)
     return ImpliedTimeScale(lags, time_scales, error * time_scales**2, periods, chosen)
 
 
@@ -137,9 +141,9 @@ def _slowest_mode(instant: Float[np.ndarray, "m m"], lagged: Float[np.ndarray, "
     variance, vectors = np.linalg.eigh((instant + instant.T) / 2)
     kept = variance > SMALLEST_VARIANCE * variance[-1]
     white = vectors[:, kept] / np.sqrt(variance[kept])
-    values, modes = linalg.eig(white.T @ lagged @ white)
-    slowest = int(np.argmax(np.abs(values) + 1e-12 * values.imag))
-    return white @ modes[:, slowest]
+    found: Any = linalg.eig(white.T @ lagged @ white)
+    slowest = int(np.argmax(np.abs(found[0]) + 1e-12 * np.imag(found[0])))
+    return white @ found[1][:, slowest]
 
 
 def _rates(correlations: np.ndarray, lag: float) -> np.ndarray:

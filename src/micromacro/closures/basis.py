@@ -24,7 +24,7 @@ class TensorBasis(eqx.Module):
 
     **Arguments:**
 
-    - `lower`, `upper`: ends of the range, `d` numbers; outside an end that is not periodic the value is that at the end.
+    - `lower`, `upper`: ends of the range, `d` numbers.
     - `intervals`: how many along each axis.
     - `periodic`: `d` booleans.
     """

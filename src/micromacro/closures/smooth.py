@@ -1,11 +1,11 @@
 r"""The closure as smooth differentiable functions of z, with standard errors.
 
-The drift is $b_a(z) = \sum_p \theta_{ap} B_p(z)$. The diffusion is $D = LL^T$ with L lower triangular, the logarithms of
-its diagonal and its other elements each such a sum: D is positive definite everywhere. Coefficients minimise
-$(y - B\theta)^T\Sigma^{-1}(y - B\theta) + \lambda\theta^T P\theta$ for each component. Σ is known: the standard errors of
-the table, and the correlation of neighbouring cells that share samples, that of Epanechnikov kernels of `overlap` cells
-about each. So λ is the one of greatest marginal likelihood with θ normal of precision λP (P. Green and B. Silverman,
-"Nonparametric regression and generalized linear models", 1994, section 3.8; S. Wood, J. R. Stat. Soc. B 73, 3, 2011).
+The drift is $b_a(z) = \sum_p \theta_{ap} B_p(z)$. The diffusion is $D = LL^T$ with L lower triangular, the logarithms
+of its diagonal and its other elements each such a sum: D is positive definite everywhere. Coefficients minimise
+$(y - B\theta)^T\Sigma^{-1}(y - B\theta) + \lambda\theta^T P\theta$ for each component. Σ is known: the standard errors
+of the table, and the correlation of neighbouring cells that share samples, that of Epanechnikov kernels of `overlap`
+cells about each. So λ is the one of greatest marginal likelihood with θ normal of precision λP (P. Green and
+B. Silverman, "Nonparametric regression and generalized linear models", 1994; S. Wood, J. R. Stat. Soc. B 73, 3, 2011).
 The standard errors are those of the posterior, $(B^T\Sigma^{-1}B + \lambda P)^{-1}$: they hold what smoothing does to
 the mean, on average over z (D. Nychka, J. Am. Stat. Assoc. 83, 1134, 1988).
 
@@ -34,6 +34,8 @@ LOG_PENALTIES = np.linspace(-12, 24, 73)
 SWEEPS = 12
 SMALLEST_ERROR = 1e-6
 """Floor of a standard error, as a share of the largest magnitude of the component."""
+UNSHARED = 0.05
+"""Variance that each cell has to itself, beside that of samples it shares: the correlation is known to no better."""
 BOUNDED_STEP = 1.0
 """Most that an element of the Cholesky parameters moves in a sweep, in units of its logarithm."""
 
@@ -74,13 +76,13 @@ class SmoothClosure(eqx.Module):
     factor_spread: Float[Array, "k p p"]
 
     def drift(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
-        """b at z, in units of z per time."""
+        """The drift at z, in units of z per time."""
         end = self.basis.inside(z)
         value, beyond = jax.jvp(lambda point: self.drift_coefficients @ self.basis.functions(point), (end,), (z - end,))
         return value + beyond
 
     def diffusion(self, z: Float[Array, "d"]) -> Float[Array, "d d"]:
-        """D at z, symmetric positive definite, in squared units of z per time."""
+        """The diffusion at z, symmetric positive definite, in squared units of z per time."""
         return matrix_of(self.factor_coefficients @ self.basis(z))
 
     def drift_stderr(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
@@ -160,7 +162,7 @@ def _correlation(grid: Grid, known: np.ndarray, overlap: float) -> Float[np.ndar
         apart = np.minimum(apart, count - apart) if grid.periodic[axis] else apart
         t = np.minimum(apart / overlap, 2.0)
         total *= (2 - t) ** 3 * (t**2 + 6 * t + 4) / 32
-    return total + 1e-6 * np.eye(len(index))
+    return (total + UNSHARED * np.eye(len(index))) / (1 + UNSHARED)
 
 
 def _penalised(

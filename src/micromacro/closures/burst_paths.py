@@ -30,6 +30,7 @@ class BurstPaths:
     - `drift_terms`, `diffusion_terms`: $Lξ$ `(n, r, d)` and $\frac12\nablaξ^T\sigma\sigma^T\nablaξ$ `(n, r, d, d)`.
     - `clusters`: `(n,)`; starts of different clusters are independent.
     - `final`: states at the end `(n, D)`.
+    - `time_step`: of the simulation.
     - `evaluations`: force evaluations spent.
     """
 
@@ -41,6 +42,7 @@ class BurstPaths:
     diffusion_terms: Float[np.ndarray, "n r d d"]
     clusters: Int[np.ndarray, "n"]
     final: Float[np.ndarray, "n D"]
+    time_step: float
     evaluations: int
 
     @property
@@ -101,6 +103,7 @@ def run_bursts(
         diffusion_terms=np.swapaxes(diffusion.reshape(-1, count, d, d), 0, 1),
         clusters=np.asarray(clusters),
         final=np.concatenate(final),
+        time_step=float(system.time_step),
         evaluations=count * (records * interval + len(term_records)),
     )
 

@@ -151,8 +151,8 @@ def burst_closure(
     - `weights`: `(n,)` that spread them evenly in ξ.
     - `clusters`: `(n,)` integers; starts of different clusters are independent.
     - `stationary_weights`: `(n,)` under which the states follow the stationary law, for the check of lifting.
-    - `requirements`: of the local averages; `None` takes kernels of a twentieth of the range in one dimension, a twelfth
-      in two, an eighth in three: the guess that they correct holds what is sharper.
+    - `requirements`: of the local averages; `None` takes kernels of half-width a twentieth of the range in one
+      dimension, a twelfth in two, an eighth in three: the guess that they correct holds what is sharper.
     - `advance`: told the number of steps as they are done.
 
     **Raises:** `InputError` where `settings.evaluations` pays for too few bursts.

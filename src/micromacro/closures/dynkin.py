@@ -14,6 +14,10 @@ The transient at lags below t_1 drops out of the difference. The increment is no
 coordinates are correlated with that, and the slope would be the projected one again.
 
 Every record of a burst serves as a start: the formula holds whatever the hidden coordinates were then.
+
+The paths are those of Euler and Maruyama's scheme, whose mean moves by $b\,h$ in a step of length h with b at its left
+end, and whose second moment moves by $(Δ b^T + b Δ^T + 2D)h + bb^T h^2$. So the integrals are sums over left ends, and
+D is joined by $bb^T h/2$: what the step does to the motion along ξ drops out to first order in h.
 """
 
 from dataclasses import dataclass
@@ -50,12 +54,16 @@ def displacement_table(
     reference: SmoothClosure | None = None,
     requirements: LocalRequirements = REQUIREMENTS,
 ) -> ClosureTable:
-    """The right-hand sides above on the grid, for one guess; without one, the plain quotient between the lags."""
+    """The right-hand sides above on the grid, for one guess; without one, the plain quotient between the lags.
+
+    Where the closure curves the kernel of the averages does not blunt it: they are those of the rest beside the guess.
+    """
     z, values, clusters = _window_values(coarse, paths, lags, reference)
     found = conditional_averages(coarse, grid, z, values, np.ones(len(z)), clusters, requirements)
-    stderr = np.hypot(found.stderr, smoothing_bias(grid, found.mean, found.half_width))
-    d, mean = coarse.dimension, found.mean
-    if reference is not None:
+    d, mean, stderr = coarse.dimension, found.mean, found.stderr
+    if reference is None:
+        stderr = np.hypot(stderr, smoothing_bias(grid, mean, found.half_width))
+    else:
         drift, diffusion = _of_points(reference, jnp.asarray(grid.points))
         mean = mean + np.concatenate([drift, diffusion.reshape(-1, d * d)], axis=1)
     return ClosureTable(
@@ -89,8 +97,8 @@ def solve(
 def _window_values(coarse: CoarseVariable, paths: BurstPaths, lags: Lags, reference: SmoothClosure | None):
     """ξ at each start `(m, d)`, what is averaged given it `(m, d + d²)`, and clusters `(m,)`."""
     position, width = paths.positions, paths.times[lags.second - lags.first]
-    d, interval = coarse.dimension, paths.times[1]
-    integrals = None if reference is None else _integrals(reference, paths, interval)
+    d = coarse.dimension
+    integrals = None if reference is None else _integrals(reference, paths)
     starts, values = [], []
     for start in lags.starts:
         early, late = start + lags.first, start + lags.second
@@ -109,18 +117,21 @@ def _window_values(coarse: CoarseVariable, paths: BurstPaths, lags: Lags, refere
     return z, np.concatenate(values), np.tile(paths.clusters, len(lags.starts))
 
 
-def _integrals(reference: SmoothClosure, paths: BurstPaths, interval: float):
-    """Integrals from the start to every record of b `(n, k, d)`, Δ bᵀ and D `(n, k, d, d)`, by trapezoids."""
+def _integrals(reference: SmoothClosure, paths: BurstPaths):
+    """Sums from the start to every record of b `(n, k, d)`, Δ bᵀ and D `(n, k, d, d)`."""
     bursts, records, d = paths.displacement.shape
     drift, diffusion = _of_points(reference, jnp.asarray(paths.positions.reshape(-1, d)))
     drift, diffusion = drift.reshape(bursts, records, d), diffusion.reshape(bursts, records, d, d)
     moment = paths.displacement[:, :, :, None] * drift[:, :, None, :]
-    return tuple(_primitive(values, interval) for values in (drift, moment, diffusion))
+    diffusion = diffusion + paths.time_step / 2 * drift[:, :, :, None] * drift[:, :, None, :]
+    return tuple(_left_sums(values, paths) for values in (drift, moment, diffusion))
 
 
-def _primitive(values: np.ndarray, interval: float) -> np.ndarray:
-    middle = (values[:, 1:] + values[:, :-1]) * (interval / 2)
-    return np.concatenate([np.zeros_like(values[:, :1]), np.cumsum(middle, axis=1)], axis=1)
+def _left_sums(values: np.ndarray, paths: BurstPaths) -> np.ndarray:
+    """Sums over the left ends of all steps: trapezoids between records, less half a step at the ends."""
+    middle = (values[:, 1:] + values[:, :-1]) * (paths.times[1] / 2)
+    integral = np.concatenate([np.zeros_like(values[:, :1]), np.cumsum(middle, axis=1)], axis=1)
+    return integral - paths.time_step / 2 * (values - values[:, :1])
 
 
 def _of_points(reference: SmoothClosure, z: Float[Array, "n d"]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ Two things are followed with the lag t of bursts that start at $ξ = z_0$.
 The *slopes* of the conditional moments of the displacement Δ. By Dynkin's formula
 $\frac{d}{dt}E[Δ] = E[Lξ(q_t)]$ and $\frac{d}{dt}E[ΔΔ^T] = E[Δ\,Lξ^T + Lξ\,Δ^T + 2Γ]$ with
 $Γ = \frac12\nablaξ^T\sigma\sigma^T\nablaξ$: no difference quotient, so none of its noise. At lag zero they are the
-projected b_P and D_P. What ξ does meanwhile is taken off, $Lξ(q_t) - b_P(ξ_t)$ and $Γ(q_t) - D_P(ξ_t)$: the remainder grows over
-the fast time, as hidden coordinates and ξ become correlated, and then stays. Averaged over z_0 with the pattern of the
-projected closure it is one number each, a ratio to it.
+projected b_P and D_P. What ξ does meanwhile is taken off, $Lξ(q_t) - b_P(ξ_t)$ and $Γ(q_t) - D_P(ξ_t)$: the remainder
+grows over the fast time, as hidden coordinates and ξ become correlated, and then stays. Averaged over z_0 with the
+pattern of the projected closure it is one number each, a ratio to it.
 
 The *memory* of the hidden coordinates: the correlation of the parts of Lξ and Γ that ξ does not determine, at lag 0 and
 at lag t. Its decay is the fast time, in which states lifted in a wrong way heal too. Where it does not decay while ξ
@@ -22,9 +22,12 @@ from jaxtyping import Bool, Float
 from micromacro.closures.basis import TensorBasis
 from micromacro.closures.burst_paths import BurstPaths
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.errors import InputError
 
 NEGLIGIBLE = 0.01
 """Share of D that a hidden fluctuation must be able to contribute, were it to last, to matter."""
+TREND = 0.05
+"""Change of a ratio along the plateau, beside three standard errors of it, that makes it none."""
 MARGIN = 0.1
 """Starts nearer than this share of the range to an end do not count: bursts leave the range from there."""
 
@@ -53,6 +56,23 @@ class LagStudy:
     healing_time: float | None
     plateau: tuple[float, float] | None
     reason: str
+
+    def departure(self, lag: float) -> float:
+        """How far the slopes at the lag nearest to `lag` are from those of the plateau, in standard errors.
+
+        Large inside the fast time, where it matters. **Raises:** `InputError` where there is no plateau.
+        """
+        if self.plateau is None:
+            raise InputError("the lag study", "show a plateau to compare with", self.reason)
+        nearest = int(np.argmin(np.abs(self.lags - lag)))
+        chosen, scores = self.lags >= self.plateau[0], []
+        for value, error in (
+            (self.drift_ratio, self.drift_ratio_stderr),
+            (self.diffusion_ratio, self.diffusion_ratio_stderr),
+        ):
+            mean, spread = _average(value, error, chosen)
+            scores.append(abs(float(value[nearest]) - mean) / max(float(np.hypot(error[nearest], spread)), 1e-12))
+        return max(scores)
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ def memory_of(coarse: CoarseVariable, first: Terms, later: Terms, lag: float) ->
 
 def _hidden(coarse: CoarseVariable, terms: Terms, used: np.ndarray) -> Float[np.ndarray, "used m"]:
     """What ξ does not determine of the terms."""
-    functions = regression_basis(coarse).matrix(terms.coarse[used])
+    functions = regression_basis(coarse).matrix(terms.coarse)[used]
     values = terms.values[used]
     return values - functions @ regress(functions, values, np.ones(len(values)))
 
@@ -158,14 +178,23 @@ def _plateau(lags, drift, diffusion, healed: float | None, left: float, settled:
     late = lags >= min(healed, lags[-2])
     agrees = np.ones(len(lags), bool)
     for value, error in (drift, diffusion):
-        weight = late / np.maximum(error, 1e-12) ** 2
-        final = np.sum(weight * value) / np.sum(weight)
-        agrees &= np.abs(value - final) <= np.maximum(settled, 2.5 * error)
-    disagreeing = np.flatnonzero(~agrees)
-    begin = 0 if not len(disagreeing) else int(disagreeing[-1]) + 1
-    if begin >= len(lags) - 2:
-        return None, f"the slopes of the conditional moments still change at lag {lags[-1]:.3g}: no plateau"
-    return (float(lags[begin]), float(lags[-1])), f"slopes do not change from lag {lags[begin]:.3g} to {lags[-1]:.3g}"
+        agrees &= np.abs(value - _average(value, error, late)[0]) <= np.maximum(settled, error)
+    begin = min(int(np.argmax(agrees & np.append(agrees[1:], True))), int(np.argmax(late)))
+    middle = (begin + len(lags)) // 2
+    for value, error in (drift, diffusion):
+        first, second = np.mean(value[begin:middle]), np.mean(value[middle:])
+        if abs(first - second) > max(TREND, 3 * float(np.max(error))):
+            return None, f"the slopes of the conditional moments still change at lag {lags[-1]:.3g}: no plateau"
+    return (
+        float(lags[begin]),
+        float(lags[-1]),
+    ), f"slopes settle by lag {lags[begin]:.3g} and stay until {lags[-1]:.3g}"
+
+
+def _average(value: np.ndarray, error: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
+    """Weighted mean over the chosen lags, and an error of it: lags share their bursts, so that of one of them."""
+    weight = chosen / np.maximum(error, 1e-9) ** 2
+    return float(np.sum(weight * value) / np.sum(weight)), float(np.mean(error[chosen]))
 
 
 def _ratios(coarse: CoarseVariable, paths: BurstPaths, series: list[Terms]):

@@ -96,6 +96,17 @@ class SmoothClosure(eqx.Module):
         variance = jnp.sum(jnp.einsum("kpq,p->kq", self.factor_spread, functions) ** 2, axis=1)
         return jnp.sqrt(jnp.einsum("abk,k->ab", slope**2, variance))
 
+    def table(self, z: Float[np.ndarray, "n d"]) -> ClosureTable:
+        """Values and standard errors at points, such as the centres of a grid."""
+        return ClosureTable(z, *(np.asarray(part) for part in _values(self, jnp.asarray(z))))
+
+
+@eqx.filter_jit
+def _values(closure: SmoothClosure, z: Float[Array, "n d"]) -> tuple[Array, Array, Array, Array]:
+    """Drift, diffusion and the standard errors of each, in the order of the fields of a table."""
+    functions = closure.drift, closure.drift_stderr, closure.diffusion, closure.diffusion_stderr
+    return jax.lax.map(lambda point: tuple(function(point) for function in functions), z, batch_size=4096)
+
 
 def matrix_of(elements: Float[Array, "k"]) -> Float[Array, "d d"]:
     """D of the elements of its Cholesky factor, row by row, those on the diagonal as logarithms."""
@@ -187,7 +198,7 @@ def _penalised(
 
     best = max(LOG_PENALTIES, key=likelihood)
     precision = np.maximum(1 + np.expm1(best) * share, 1e-12)
-    spread = linalg.solve_triangular(lower, vectors / np.sqrt(precision), lower=True, trans="T")
+    spread = linalg.solve_triangular(lower, vectors / np.sqrt(precision), lower=True, trans=1)
     return spread @ (target / np.sqrt(precision)), spread
 
 

@@ -17,9 +17,17 @@ from micromacro.systems.model import StochasticSystem
 from micromacro.systems.reference import Reference
 
 EPSILON, TEMPERATURE = 0.04, 0.05
-DRIFT = np.array([[-1, 0, 0, 0], [1, -1, 0, 0], [0, 1, -1, 0], [0, 0, EPSILON, -EPSILON]]) / EPSILON
-NOISE = np.sqrt(2 * TEMPERATURE * np.array([1 / EPSILON, 1 / EPSILON, 1 / EPSILON, 1.0]))
 LOWER, UPPER = -0.75, 0.75
+
+
+def drift_matrix(epsilon: float = EPSILON) -> Float[np.ndarray, "4 4"]:
+    """A of dx = A x dt + B dW for the hidden state (x1, x2, x3, v)."""
+    return np.array([[-1, 0, 0, 0], [1, -1, 0, 0], [0, 1, -1, 0], [0, 0, epsilon, -epsilon]]) / epsilon
+
+
+def noise_strength(epsilon: float = EPSILON) -> Float[np.ndarray, "4"]:
+    """The diagonal of B."""
+    return np.sqrt(2 * TEMPERATURE * np.array([1 / epsilon, 1 / epsilon, 1 / epsilon, 1.0]))
 
 
 def observe(state: Float[Array, "4"]) -> Float[Array, "4"]:
@@ -37,36 +45,40 @@ def slow_variable(observed: Float[Array, "4"]) -> Float[Array, "1"]:
     return hidden(observed)[3:]
 
 
-def stationary_covariance() -> Float[np.ndarray, "4 4"]:
+def stationary_covariance(epsilon: float = EPSILON) -> Float[np.ndarray, "4 4"]:
     """Covariance of (x1, x2, x3, v) in the long-run law, whose mean is zero."""
-    covariance = solve_continuous_lyapunov(DRIFT, -np.diag(NOISE**2))
+    covariance = solve_continuous_lyapunov(drift_matrix(epsilon), -np.diag(noise_strength(epsilon) ** 2))
     return (covariance + covariance.T) / 2
 
 
-def correlation(times: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k 4 4"]:
+def correlation(times: Float[np.ndarray, "k"], epsilon: float = EPSILON) -> Float[np.ndarray, "k 4 4"]:
     r"""$E[x(t) x(0)^T] = e^{At} S$ of the hidden state (x1, x2, x3, v) at `times` >= 0, in time units."""
-    covariance = stationary_covariance()
-    return np.stack([expm(DRIFT * time) @ covariance for time in times])
+    covariance, matrix = stationary_covariance(epsilon), drift_matrix(epsilon)
+    return np.stack([expm(matrix * time) @ covariance for time in times])
 
 
-def quadratic_slow_manifold() -> Reference:
-    """The system with ε = 0.04, T = 0.05; `initial` is of the hidden state, v half a unit either side."""
-    precision = np.linalg.inv(stationary_covariance())
+def quadratic_slow_manifold(epsilon: float = EPSILON) -> Reference:
+    """The system with T = 0.05; `initial` is of the hidden state, v half a unit either side.
+
+    The slow rate of the full system is 1 for every `epsilon` < 1.
+    """
+    precision = np.linalg.inv(stationary_covariance(epsilon))
+    matrix, noise = drift_matrix(epsilon), noise_strength(epsilon)
     system = StochasticSystem(
-        drift=lambda state: jnp.asarray(DRIFT) @ state,
-        diffusion=lambda _state: jnp.asarray(NOISE),
+        drift=lambda state: jnp.asarray(matrix) @ state,
+        diffusion=lambda _state: jnp.asarray(noise),
         dimension=4,
         initial=np.array([[0.0, 0.0, 0.0, -0.5], [0.0, 0.0, 0.0, 0.5]]),
-        time_step=2e-3,
+        time_step=0.05 * epsilon,
         log_stationary_density=lambda state: -0.5 * state @ (precision @ state),
         observe=observe,
         hidden=hidden,
     )
-    return Reference(system, slow_variable, (LOWER,), (UPPER,), (False,), _answers())
+    return Reference(system, slow_variable, (LOWER,), (UPPER,), (False,), _answers(epsilon))
 
 
-def _answers() -> ExactAnswers:
-    covariance = stationary_covariance()
+def _answers(epsilon: float) -> ExactAnswers:
+    covariance = stationary_covariance(epsilon)
     variance = covariance[3, 3]
     gain = covariance[:3, 3] / variance  # E[x_i | v] = gain_i v
     spread = covariance[:3, :3] - variance * np.outer(gain, gain)

@@ -57,6 +57,8 @@ def measure(family: Family, epsilon: float, length: float, seed: int) -> tuple[A
     lower, upper = (np.array([end]) for end in family.range)
     coarse = CoarseVariable(reference.coarse, lower, upper, reference.periodic)
     z = uniform_grid(coarse, (CELLS,)).points
+    assert reference.exact.drift is not None
+    assert reference.exact.diffusion is not None
     drift, diffusion = np.asarray(reference.exact.drift(z)), np.asarray(reference.exact.diffusion(z))
     table = ClosureTable(z, drift, np.zeros_like(drift), diffusion, np.zeros_like(diffusion))
     initial = reference.system.initial

@@ -26,6 +26,16 @@ def test_ornstein_uhlenbeck(exact):
     assert largest_deviation(stationary_density(dynamics), truth) < 1e-9  # trapezoids are exact for a linear slope
 
 
+@pytest.mark.parametrize("cells", [120, 320])
+def test_ends_that_are_never_visited(exact, cells):
+    """A density of e^-72 in the first cell, where pinning it makes the equations singular."""
+    coarse = exact.coarse([-6.0], [7.0], [False])
+    table = exact.table(coarse, (cells,), lambda z: -4 * z, lambda z: np.ones((len(z), 1, 1)))
+    dynamics = ReducedDynamics.from_table(table, coarse)
+    truth = normalised(np.exp(-2 * table.z[:, 0] ** 2), dynamics.grid.spacing)
+    assert largest_deviation(stationary_density(dynamics), truth) < 1e-9
+
+
 def test_double_well_with_varying_diffusion_converges_at_second_order(exact):
     coarse = exact.coarse([-1.8], [1.8], [False])
     errors = []

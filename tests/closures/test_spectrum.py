@@ -96,8 +96,10 @@ def test_unsampled_cells_have_no_eigenfunction(double_well):
     assert np.isfinite(found.eigenfunctions[10:]).all()
 
 
-def test_autocorrelation_of_ornstein_uhlenbeck(exact):
-    dynamics = dynamics_of(exact, -6.0, 6.0, False, 120, lambda z: -2 * z)
+@pytest.mark.parametrize("cells", [120, 320])
+def test_autocorrelation_of_ornstein_uhlenbeck(exact, cells):
+    """By the matrix of a small region and by its action in a large one."""
+    dynamics = dynamics_of(exact, -6.0, 6.0, False, cells, lambda z: -2 * z)
     times = np.array([0.0, 0.1, 0.4, 1.0])
     found = autocorrelation(dynamics, dynamics.grid.points, times)
     np.testing.assert_allclose(found, np.exp(-2 * times), atol=2e-3)

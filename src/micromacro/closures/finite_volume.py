@@ -45,7 +45,8 @@ def stationary_density(dynamics: ReducedDynamics) -> Float[np.ndarray, "n"]:
     """The stationary density of the reduced dynamics, `(n,)`, of integral one; NaN outside its region."""
     region = np.flatnonzero(dynamics.region)
     forward = generator_matrix(dynamics)[region][:, region].T.tocsr()
-    density = _null_vector(forward, pinned=0)
+    density = _nearly_stationary(forward)
+    density = np.clip(_null_vector(forward, pinned=int(np.argmax(density))), 0, None)
     density = np.clip(_null_vector(forward, pinned=int(np.argmax(density))), 0, None)
     result = np.full(len(dynamics.region), np.nan)
     result[region] = density / (density.sum() * np.prod(dynamics.grid.spacing))
@@ -67,6 +68,16 @@ def mean_passage_times(dynamics: ReducedDynamics, target: Bool[np.ndarray, "n"])
 def solve(matrix: sparse.csr_array, right: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     """The solution of `matrix x = right`."""
     return np.asarray(sparse_linalg.spsolve(matrix.tocsc(), right))
+
+
+def _nearly_stationary(matrix: sparse.csr_array) -> np.ndarray:
+    """The uniform density after a time that is long against the fastest rate: it lies where there is density.
+
+    Pinned at a cell whose density is below rounding, the equations of the others would be singular.
+    """
+    size = len(matrix.indptr) - 1
+    waiting = 1e-10 * np.abs(matrix.diagonal()).max() or 1.0
+    return solve((sparse.diags_array(np.full(size, waiting)) - matrix).tocsr(), np.full(size, waiting))
 
 
 def _null_vector(matrix: sparse.csr_array, pinned: int) -> np.ndarray:

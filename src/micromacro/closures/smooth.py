@@ -98,7 +98,8 @@ class SmoothClosure(eqx.Module):
 
     def table(self, z: Float[np.ndarray, "n d"]) -> ClosureTable:
         """Values and standard errors at points, such as the centres of a grid."""
-        return ClosureTable(z, *(np.asarray(part) for part in _values(self, jnp.asarray(z))))
+        drift, drift_stderr, diffusion, diffusion_stderr = (np.asarray(part) for part in _values(self, jnp.asarray(z)))
+        return ClosureTable(z, drift, drift_stderr, diffusion, diffusion_stderr)
 
 
 @eqx.filter_jit

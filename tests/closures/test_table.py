@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from micromacro.closures.grid import grid_of_points, largest_region, uniform_grid
-from micromacro.closures.table import ClosureTable, closure_table
+from micromacro.closures.table import closure_table
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 
@@ -28,46 +28,6 @@ def test_averages_land_in_their_columns():
     np.testing.assert_allclose(table.diffusion[:, 1, 1], 1 + 0.1 * table.z[:, 0], atol=1e-9)
     bias = (1 / 6) ** 2 / 5  # h² g''/10
     np.testing.assert_allclose(table.observables["second"], table.z[:, 0] ** 2, atol=1.5 * bias)
-
-
-def test_columns_of_the_file(tmp_path):
-    example().to_csv(tmp_path / "closure.csv")
-    header = (tmp_path / "closure.csv").read_text().splitlines()[0]
-    assert header == (
-        "z1,z2,drift1,drift1_stderr,drift2,drift2_stderr,diffusion11,diffusion11_stderr,diffusion12,diffusion12_stderr,"
-        "diffusion21,diffusion21_stderr,diffusion22,diffusion22_stderr,second,second_stderr"
-    )
-
-
-@pytest.mark.parametrize("d", [1, 2])
-def test_file_round_trip_with_unknown_cells(tmp_path, d):
-    table = example(d)
-    table.drift[3] = np.nan
-    table.observables_stderr["second"][0] = np.nan
-    table.to_csv(tmp_path / "closure.csv")
-    assert "nan" not in (tmp_path / "closure.csv").read_text()
-    back = ClosureTable.from_csv(tmp_path / "closure.csv")
-    for name in ("z", "drift", "drift_stderr", "diffusion", "diffusion_stderr"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
-    np.testing.assert_array_equal(back.observables["second"], table.observables["second"])
-    np.testing.assert_array_equal(back.observables_stderr["second"], table.observables_stderr["second"])
-    assert not back.finite[3]
-
-
-def test_observables_may_not_take_the_name_of_a_column(tmp_path):
-    table = example(1)
-    clash = ClosureTable(
-        table.z, table.drift, table.drift_stderr, table.diffusion, table.diffusion_stderr, {"drift1": table.z[:, 0]}
-    )
-    with pytest.raises(InputError, match="drift1"):
-        clash.to_csv(tmp_path / "closure.csv")
-
-
-def test_missing_column_is_named(tmp_path):
-    path = tmp_path / "closure.csv"
-    path.write_text("z1,drift1\n0.5,1.0\n")
-    with pytest.raises(InputError, match="drift1_stderr"):
-        ClosureTable.from_csv(path)
 
 
 def test_grid_is_recognised_and_other_points_are_refused():

@@ -13,6 +13,7 @@ from micromacro.cases.modules import Modules
 from micromacro.cases.schema import (
     CaseFile,
     CloseSection,
+    CloseSettingsSection,
     CoarseSection,
     OverdampedSection,
     Section,
@@ -21,6 +22,8 @@ from micromacro.cases.schema import (
 )
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.systems.model import OverdampedSystem, StochasticSystem, System, identity
+
+CLOSE_NUMBERS = set(CloseSettingsSection.model_fields)
 
 Find = Callable[[str, str], Checked]
 """A reference and the key where it stands to the function."""
@@ -55,6 +58,7 @@ def with_settings(case: Case, settings: Settings) -> Case:
         bias=replace(case.bias, **_given(settings.bias)),
         generator=replace(case.generator, **_given(settings.generator)),
         couple=replace(case.couple, **_given(settings.couple)),
+        close=replace(case.close, **settings.close.model_dump(include=CLOSE_NUMBERS, exclude_none=True)),
         budget=settings.budget.force_evaluations or case.budget,
     )
 

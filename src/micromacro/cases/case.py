@@ -77,16 +77,21 @@ class CoupleSettings:
 
 @dataclass(frozen=True)
 class CloseSettings:
-    """Observables to average conditionally, and basins whose free energies are compared.
+    """Observables to average conditionally, basins to compare, and what the reduced dynamics is judged by.
 
     **Arguments:**
 
     - `observables`: name to function of the observed state, `(Y,)` to `()`.
     - `basins`: name to (lower corner `(d,)`, upper corner `(d,)`); empty: found at the minima of F.
+    - `bursts`: force evaluations for the closure from short bursts of the full dynamics; 0 for none.
+    - `full_model`: for long simulations of the full dynamics, which the reduced one is compared with and an effective
+      equation is learned from; 0 for none. Both take less where the budget has less left.
     """
 
     observables: dict[str, Callable] = field(default_factory=dict)
     basins: dict[str, tuple] = field(default_factory=dict)
+    bursts: int = 2_000_000
+    full_model: int = 4_000_000
 
 
 @dataclass(frozen=True)

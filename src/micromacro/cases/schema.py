@@ -163,7 +163,14 @@ class CoupleSection(Section):
     cycles: Count | None = None
 
 
-class CloseSection(Section):
+class CloseSettingsSection(Section):
+    """What `[close]` may set for a built-in case too."""
+
+    bursts: Natural | None = None
+    full_model: Natural | None = None
+
+
+class CloseSection(CloseSettingsSection):
     """`[close]`."""
 
     observables: dict[Name, Reference] = {}
@@ -183,6 +190,7 @@ class Settings(Section):
     bias: BiasSection = BiasSection()
     generator: GeneratorSection = GeneratorSection()
     couple: CoupleSection = CoupleSection()
+    close: CloseSettingsSection = CloseSettingsSection()
     budget: BudgetSection = BudgetSection()
 
 

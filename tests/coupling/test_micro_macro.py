@@ -15,10 +15,10 @@ from jaxtyping import Array
 from scipy import stats
 
 from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.coupling import micro_macro
+from micromacro.coupling import chains, micro_macro
 from micromacro.coupling.chains import MicroMacro
 from micromacro.coupling.macro import MacroDensity, blurred_density
-from micromacro.coupling.micro_macro import LocalTuning, MicroMacroSettings
+from micromacro.coupling.micro_macro import ChainState, CycleInfo, LocalTuning, MicroMacroSettings
 from micromacro.errors import InputError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.sampling.engine import JaxEngine
@@ -35,28 +35,35 @@ SETTINGS = MicroMacroSettings(macro_steps=10, local_steps=2)
 class Wells(eqx.Module):
     """A Gaussian in x about z, and a mixture of two in y about ±1, with proportions and widths of one's choice.
 
-    The density is known where y is above `hole` alone; it lies where `said` is not `upper`.
+    The density is known where y is above `hole` alone; it lies where `said` is not `upper`; `anywhere` on a circle in
+    x, instead of about z.
     """
 
     upper: Array
     width: Array
     hole: Array
     said: Array
+    anywhere: bool = eqx.field(static=True)
 
-    def __init__(self, upper=0.5, width=(0.2, 0.25), hole=-np.inf, said=None):
+    def __init__(self, upper=0.5, width=(0.2, 0.25), hole=-np.inf, said=None, anywhere=False):
+        self.anywhere = anywhere
         said = upper if said is None else said
         self.upper, self.width, self.hole, self.said = (jnp.asarray(part, float) for part in (upper, width, hole, said))
 
     def sample(self, z, key):
-        keys = jax.random.split(key)
-        sign = jnp.where(jax.random.uniform(keys[0]) < self.upper, 1.0, -1.0)
-        return jnp.stack([z[0], sign]) + self.width * jax.random.normal(keys[1], (2,))
+        place, well, noise = jax.random.split(key, 3)
+        sign = jnp.where(jax.random.uniform(well) < self.upper, 1.0, -1.0)
+        state = jnp.stack([z[0], sign]) + self.width * jax.random.normal(noise, (2,))
+        x = jax.random.uniform(place, (), minval=-np.pi, maxval=np.pi)
+        return jnp.stack([x, state[1]]) if self.anywhere else state
 
     def log_prob(self, q, z):
-        noise = [(q - jnp.stack([z[0], y])) / self.width for y in (1.0, -1.0)]
+        width = jnp.stack([np.sqrt(2 * np.pi), self.width[1]]) if self.anywhere else self.width
+        offset = jnp.zeros(()) if self.anywhere else q[0] - z[0]
+        noise = [jnp.stack([offset, q[1] - y]) / width for y in (1.0, -1.0)]
         shares = jnp.log(jnp.stack([self.said, 1 - self.said]))
         total = jnp.logaddexp(*(share - 0.5 * jnp.sum(one**2) for share, one in zip(shares, noise, strict=True)))
-        return total - jnp.log(2 * np.pi * jnp.prod(self.width)), q[1] > self.hole
+        return total - jnp.log(2 * np.pi * jnp.prod(width)), q[1] > self.hole
 
     def sample_and_log_prob(self, z, key):
         state = self.sample(z, key)
@@ -64,19 +71,6 @@ class Wells(eqx.Module):
 
     def weighted_sample(self, z, key):
         return self.sample_and_log_prob(z, key)
-
-
-class Anywhere(Wells):
-    """The same in y, x anywhere on the circle."""
-
-    def sample(self, z, key):
-        keys = jax.random.split(key)
-        x = jax.random.uniform(keys[0], (), minval=-np.pi, maxval=np.pi)
-        return super().sample(z, keys[1]).at[0].set(x)
-
-    def log_prob(self, q, z):
-        log_prob, known = super().log_prob(q.at[0].set(z[0]), z)
-        return log_prob + jnp.log(self.width[0] / np.sqrt(2 * np.pi)), known
 
 
 @dataclass(frozen=True)
@@ -108,18 +102,18 @@ class Problem:
         """A sampler of its own, without local moves: compiled anew, so that what was replaced counts."""
         return MicroMacro(self.sampler.engine, MicroMacroSettings(macro_steps=10, local_steps=0))
 
-    def deviations(self, chains):
+    def deviations(self, found):
         """How many standard errors the averages of independent walkers are from the truth; those of z - ξ come last."""
-        position = chains.frames.position[:, 0]
+        position = found.frames.position[:, 0]
         pairs = [(function(position), self.share @ function(self.grid)) for function in self.functions.values()]
-        shift = np.asarray(self.macro.space.difference(chains.coarse, chains.frames.coarse[:, 0]))[..., 0]
+        shift = np.asarray(self.macro.space.difference(found.coarse, found.frames.coarse[:, 0]))[..., 0]
         half = self.macro.space.period[0] / 2 / float(self.macro.blur[0])
         variance = float(self.macro.blur[0]) ** 2 * stats.truncnorm(-half, half).var()
-        found = []
+        errors = []
         for values, exact in [*pairs, (shift, 0.0), (shift**2, variance)]:
             means = values.mean(axis=0)
-            found.append(abs(means.mean() - exact) / (means.std() / np.sqrt(len(means))))
-        return np.array(found)
+            errors.append(abs(means.mean() - exact) / (means.std() / np.sqrt(len(means))))
+        return np.array(errors)
 
 
 def wells_potential(q):
@@ -183,9 +177,9 @@ GENERATORS = [
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_the_generator_does_not_move_the_answer(wells, generator):
-    chains = wells.after(generator)
-    assert chains.micro > 0.02
-    assert wells.deviations(chains).max() < STANDARD_ERRORS
+    found = wells.after(generator)
+    assert found.micro > 0.02
+    assert wells.deviations(found).max() < STANDARD_ERRORS
 
 
 def tilted(density, slope):
@@ -204,16 +198,16 @@ def test_the_macroscopic_free_energy_does_not_move_the_answer(wells, kind):
         "flat": replace(density, free_energy=flat),
         "in a box": replace(density, lower=jnp.array([-1.2]), upper=jnp.array([1.0])),
     }[kind]
-    chains = wells.after(Wells(), wrong)
-    assert chains.micro > 0.02
-    assert wells.deviations(chains).max() < STANDARD_ERRORS
+    found = wells.after(Wells(), wrong)
+    assert found.micro > 0.02
+    assert wells.deviations(found).max() < STANDARD_ERRORS
 
 
 @pytest.mark.parametrize("upper", [0.5, 0.85])
 def test_a_periodic_coarse_variable(ring, upper):
-    chains = ring.after(Anywhere(upper))
-    assert chains.micro > 0.05
-    assert ring.deviations(chains).max() < STANDARD_ERRORS
+    found = ring.after(Wells(upper, anywhere=True))
+    assert found.micro > 0.05
+    assert ring.deviations(found).max() < STANDARD_ERRORS
 
 
 @pytest.mark.slow
@@ -233,8 +227,8 @@ LATER = [pytest.param(name, marks=pytest.mark.slow) for name in OMITTED][2:]
 @pytest.mark.parametrize("factor", [*list(OMITTED)[:2], *LATER])
 def test_a_factor_left_out_of_the_ratio_is_caught(wells, monkeypatch, factor):
     monkeypatch.setattr(micro_macro, *OMITTED[factor])
-    chains = wells.after(Wells(0.7, (0.35, 0.25)), tilted(wells.macro, 1.0), wells.lifts())
-    assert wells.deviations(chains)[:-2].max() > CAUGHT
+    found = wells.after(Wells(0.7, (0.35, 0.25)), tilted(wells.macro, 1.0), wells.lifts())
+    assert wells.deviations(found)[:-2].max() > CAUGHT
 
 
 def test_a_density_that_is_not_that_of_the_draws_is_caught(wells):
@@ -242,22 +236,26 @@ def test_a_density_that_is_not_that_of_the_draws_is_caught(wells):
 
 
 @pytest.mark.slow
-def test_a_refresh_of_another_width_is_caught(wells, monkeypatch):
-    """Local moves keep π(q) alone: the move after them is right only where z belongs to q."""
-    right = MacroDensity.refresh
-    monkeypatch.setattr(
-        MacroDensity, "refresh", lambda self, coarse, key: right(replace(self, blur=2 * self.blur), coarse, key)
-    )
-    assert wells.deviations(wells.after(Wells(), tilted(wells.macro, 1.0), wells.lifts()))[:-2].max() > CAUGHT
+def test_a_refresh_left_out_is_caught(wells, monkeypatch):
+    """Local moves keep π(q) alone: the move after them is right only where z belongs to q again."""
+
+    def stale(engine, generator, macro, tuning, settings, state, key):
+        keys = jax.random.split(key)
+        state, *shares = micro_macro.micro_macro_move(engine, generator, macro, 10, state, keys[0])
+        walker, local = micro_macro.local_moves(engine, tuning, 10, state.walker, keys[1])
+        return ChainState(walker, state.coarse), CycleInfo(*shares, local)
+
+    monkeypatch.setattr(chains, "cycle", stale)
+    assert wells.deviations(wells.after(Wells(), sampler=wells.lifts()))[:-2].max() > CAUGHT
 
 
 def test_moved_chains_and_fresh_draws_have_the_same_law(wells):
     """Ranks of x, of y and of z after the moves among exact draws that nothing moved."""
-    chains, rng = wells.after(Wells(0.8), seed=3), np.random.default_rng(11)
+    found, rng = wells.after(Wells(0.8), seed=3), np.random.default_rng(11)
     exact = np.asarray(wells.start(rng, 50_000))
     blurred = exact[:, 0] + float(wells.macro.blur[0]) * rng.normal(size=len(exact))
-    moved = np.asarray(chains.last.walker.position)
-    pairs = [(moved[:, 0], exact[:, 0]), (moved[:, 1], exact[:, 1]), (chains.coarse[-1, :, 0], blurred)]
+    moved = np.asarray(found.last.walker.position)
+    pairs = [(moved[:, 0], exact[:, 0]), (moved[:, 1], exact[:, 1]), (found.coarse[-1, :, 0], blurred)]
     assert min(np.asarray(stats.ks_2samp(*pair))[1] for pair in pairs) > 1e-3
 
 
@@ -283,7 +281,7 @@ def test_the_blurred_density_is_that_of_z(wells):
 def test_cost_and_progress_are_counted(wells):
     engine, done = wells.sampler.engine, []
     before = engine.evaluations
-    chains = wells.sampler.sample(
+    found = wells.sampler.sample(
         Wells(),
         wells.macro,
         TUNING,
@@ -293,11 +291,11 @@ def test_cost_and_progress_are_counted(wells):
         chunks=2,
         advance=done.append,
     )
-    assert chains.evaluations == engine.evaluations - before == WALKERS * (1 + 2 * CYCLES * 3)
+    assert found.evaluations == engine.evaluations - before == WALKERS * (1 + 2 * CYCLES * 3)
     assert done == [WALKERS * CYCLES] * 2
-    assert chains.frames.position.shape == (2 * CYCLES, 1, WALKERS, 2)
-    assert 0 < chains.macro < 1
-    assert 0.3 < chains.local < 1
+    assert found.frames.position.shape == (2 * CYCLES, 1, WALKERS, 2)
+    assert 0 < found.macro < 1
+    assert 0.3 < found.local < 1
 
 
 def test_settings_are_checked():

@@ -86,7 +86,7 @@ class MicroMacro:
         saved, info = jax.tree.map(lambda *each: np.concatenate(each), *parts)
         shares = (float(np.mean(share)) for share in info)
         return MicroMacroChains(
-            _frames(saved, info), saved.coarse, state, *shares, evaluations=self.engine.evaluations - before
+            _frames(saved, info), np.asarray(saved.coarse), state, *shares, evaluations=self.engine.evaluations - before
         )
 
     def _start_batch(self, macro: MacroDensity, positions: Array, key: Array) -> ChainState:
@@ -109,5 +109,5 @@ class MicroMacro:
 
 
 def _frames(state: ChainState, info: CycleInfo) -> Frames:
-    position, coarse, log_density = (part[:, None] for part in state.walker[:3])
+    position, coarse, log_density = (np.asarray(part)[:, None] for part in state.walker[:3])
     return Frames(position, coarse, log_density, np.atleast_1d(np.mean(info.local)))

@@ -182,6 +182,7 @@ def number(value: float) -> float | None:
 
 def raw_draws(run: stages.Run, sampled: Sampled) -> checks.RawDraws | None:
     """Draws of the generator alone at some windows; none without a generator or without windows."""
+    sampled = sampled.trained or sampled
     windowed = bool(np.any(np.asarray(sampled.last.windows.stiffness) > 0))
     if sampled.generator is None or not windowed:
         return None
@@ -194,6 +195,7 @@ def generator_quality(run: stages.Run, sampled: Sampled, raw: checks.RawDraws | 
     """How good the generator is by itself, where the run had one in windows."""
     if raw is None:
         return None
+    sampled = sampled.trained or sampled
     jump = None if not sampled.rounds else sampled.rounds[-1]["acceptance"]
     own = None if sampled.log_weight is None else generator_free_energy(sampled.log_weight)
     figures = judge_weights(None if jump is None else np.array([jump]), own)
@@ -214,10 +216,11 @@ def run_checks(
     no_draws = not_applicable("this method has no generator")
     rows["restriction"] = rows["free_energy"] = rows["conditionals"] = no_draws
     if raw is not None:
-        centers = np.asarray(sampled.last.windows.centers)
-        rows["restriction"] = checks.restriction(raw, case.coarse, centers, sampled.blur)
-        rows["conditionals"] = _conditionals(run, sampled, raw)
-        rows["free_energy"] = _free_energy_check(run, sampled)
+        judged = sampled.trained or sampled
+        centers = np.asarray(judged.last.windows.centers)
+        rows["restriction"] = checks.restriction(raw, case.coarse, centers, judged.blur)
+        rows["conditionals"] = _conditionals(run, judged, raw)
+        rows["free_energy"] = _free_energy_check(run, judged)
     elif sampled.generator is not None:
         reason = "uncorrected: without a density the generator cannot be judged by the physics"
         rows["restriction"] = rows["free_energy"] = rows["conditionals"] = not_applicable(reason)
@@ -295,8 +298,9 @@ def _dynamics(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> Check:
         return not_applicable("ξ has no stationary density to compare the reduced dynamics with")
     if case.coarse.dimension > 2:
         return not_applicable("the finite-volume density is for one or two coarse variables")
-    if sampled.local is not None and case.system.has_density:
-        local = checks.mixing(case.system.observe, sampled.local, sampled.start)
+    judged = sampled.trained or sampled
+    if judged.local is not None and case.system.has_density:
+        local = checks.mixing(case.system.observe, judged.local, judged.start)
         if local.passed is False:
             reason = "hidden coordinates do not relax at fixed z by their own dynamics: no gap between time scales"
             return not_applicable(reason)

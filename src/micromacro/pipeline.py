@@ -36,6 +36,8 @@ class Sampled:
     - `generator`: the last trained, where there is one; `log_weight`: of its draws in the last round.
     - `rounds`: number, acceptance, change of F in kT, windows, of each round.
     - `local`: the run by local moves alone, by which hidden relaxation is judged.
+    - `trained`: the coupled run that taught a chain its F and generator, which are judged in its windows.
+    - `chain`: shares accepted at each level of a micro–macro chain, its cycles and walkers.
     - `frame_time`: between saved frames, in units of time, of a run of the system's own dynamics.
     - `stationary`: `False` where ξ was still drifting, so that there is no free energy.
     """
@@ -49,6 +51,8 @@ class Sampled:
     log_weight: Float[np.ndarray, "draws windows"] | None = None
     rounds: tuple[dict, ...] = ()
     local: Segment | None = None
+    trained: "Sampled | None" = None
+    chain: dict | None = None
     stationary: bool = True
     frame_time: float = 0.0
 
@@ -73,10 +77,13 @@ class Sampled:
         return slice(begin, min(begin + counts[number], total))
 
 
-def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
-    """Umbrella windows from every starting point, then rounds: coupled to a generator, or by local moves alone."""
+def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sampled:
+    """Umbrella windows from every starting point, then rounds: coupled to a generator, or by local moves alone.
+
+    `share`: of the budget that this may cost.
+    """
     case, coarse = run.case, run.case.coarse
-    budget = plan.Budget(case.budget)
+    budget = plan.Budget(case.budget, share)
     seeded = coupled and not stages.family_of(case).has_density
     exploration = stages.explore_stage(run)
     sizes = plan.plan_windows(case, exploration.spread)
@@ -100,12 +107,12 @@ def sample_windows(run: stages.Run, *, coupled: bool) -> Sampled:
     for number in range(1, case.couple.rounds + 1):
         windows, flattened_by = _reflatten(windows, current, flattened_by)
         windows, positions, tuning = _add_windows(
-            run, windows, result, current, local if not segments else segments[-1]
+            run, windows, result, current, local if not segments else segments[-1], budget.part
         )
         batch = windows.count * sizes.walkers
         overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded)
         left = case.couple.rounds + 1 - number
-        reserve = closure_reserve(case.budget)
+        reserve = closure_reserve(budget.part)
         steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
         if steps < plan.FEWEST_STEPS and left > 1:
             steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
@@ -179,12 +186,14 @@ def _reflatten(windows: Windows, current: Estimate, by: np.ndarray | None) -> tu
     return stages.flattened(windows, free_energy_table(current.wide, smoothing=1.0)), values
 
 
-def _add_windows(run: stages.Run, windows: Windows, result: Round, current: Estimate, segment: Segment):
+def _add_windows(
+    run: stages.Run, windows: Windows, result: Round, current: Estimate, segment: Segment, ceiling: int | None
+):
     coarse, positions, tuning = run.case.coarse, result.last, result.tuning
     states = slice(len(current.mbar.counts) - segment.windows.count, len(current.mbar.counts))
     centers = missing_windows(coarse, segment.windows, current.mbar.overlap[states, states])
     batch = windows.count * positions.shape[1]
-    affordable = run.case.budget is None or (run.case.budget - run.engine.evaluations) > 4 * batch * plan.FEWEST_STEPS
+    affordable = ceiling is None or (ceiling - run.engine.evaluations) > 4 * batch * plan.FEWEST_STEPS
     if len(centers) == 0 or len(centers) > windows.count or not affordable:
         return windows, positions, tuning
     rng = np.random.default_rng([run.case.seed, windows.count])

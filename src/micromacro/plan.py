@@ -58,9 +58,15 @@ def cycles_for(case: Case) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """The ceiling of force evaluations, and how to stay below it."""
+    """The ceiling of force evaluations, and how to stay below it; `share` of it where something else has the rest."""
 
     ceiling: int | None
+    share: float = 1.0
+
+    @property
+    def part(self) -> int | None:
+        """Force evaluations that may be spent."""
+        return None if self.ceiling is None else int(self.share * self.ceiling)
 
     def steps(self, wanted: int, spent: int, reserve: int, batch: int, overhead: int, rounds_left: int) -> int:
         """Local steps per walker of the next round: `wanted`, or an equal share of what is left.
@@ -70,16 +76,17 @@ class Budget:
         - `spent`: force evaluations so far; `reserve`: what later stages need at least.
         - `batch`: walkers over all windows; `overhead`: evaluations per walker that a round needs besides its steps.
         """
-        if self.ceiling is None:
+        if self.part is None:
             return wanted
-        affordable = (self.ceiling - spent - reserve) // (max(rounds_left, 1) * batch) - overhead
+        affordable = (self.part - spent - reserve) // (max(rounds_left, 1) * batch) - overhead
         return int(min(wanted, affordable))
 
     def require(self, needed: int, what: str) -> None:
         """Raise `BudgetError` where the ceiling cannot hold `needed` evaluations."""
-        if self.ceiling is not None and needed > self.ceiling:
+        if self.part is not None and needed > self.part:
+            total = int(np.ceil(needed / self.share))
             raise BudgetError(
-                f"budget must be at least {needed} force evaluations for {what}; got {self.ceiling}. "
+                f"budget must be at least {total} force evaluations for {what}; got {self.ceiling}. "
                 "Raise --budget, or lower [bias] windows or walkers."
             )
 

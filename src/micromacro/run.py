@@ -16,6 +16,7 @@ from jaxtyping import Float
 import micromacro
 from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
+from micromacro.chain import sample_micro_macro
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.table import ClosureTable
 from micromacro.coordinates.periodicity import find_state_space
@@ -32,7 +33,8 @@ from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
 DRAWS_AT_ONCE = 10_000
-METHODS = ("coupled", "umbrella", "unbiased", "generator")
+METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro")
+NEED_DENSITIES = ("generator", "micro-macro")
 SUMMARY = "summary.json"
 SETTINGS = "run.json"
 
@@ -51,7 +53,8 @@ def run(
 
     - `case`: a system, its coarse variable and settings.
     - `out`: the directory of results; a temporary one where left out.
-    - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, or the `generator` alone.
+    - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, the `generator` alone, or a
+      `micro-macro` chain over all coarse values that it lifts.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
     - `progress`: how to show it; not at all where left out.
 
@@ -100,6 +103,7 @@ def run(
         "basins": finish.basins(under_way, sampled),
         "consistency": {name: check.as_dict() for name, check in checks.items()},
         "rounds": list(sampled.rounds),
+        "chain": sampled.chain,
         "generator_quality": quality and quality.as_dict(),
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
@@ -117,6 +121,8 @@ def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
         return pipeline.sample_unbiased(under_way)
     if method == "generator":
         return pipeline.sample_generator(under_way)
+    if method == "micro-macro":
+        return sample_micro_macro(under_way)
     invertible = under_way.case.system.hidden is not None
     return pipeline.sample_windows(under_way, coupled=method == "coupled" and invertible)
 
@@ -140,18 +146,18 @@ def _check_request(case: Case, method: str) -> None:
         raise InputError("method", f"be one of {', '.join(METHODS)}", repr(method))
     kind = case.generator.kind
     family = stages.family_of(case)
-    if method == "generator" and not family.has_density:
+    if method in NEED_DENSITIES and not family.has_density:
         remedy = "Use score or flow, or the coupled method, where it seeds the windows."
-        raise InputError("generator.kind", "have a density for method generator", repr(kind), remedy=remedy)
+        raise InputError("generator.kind", f"have a density for method {method}", repr(kind), remedy=remedy)
     density = case.system.has_density
-    if not density and method in ("umbrella", "generator"):
+    if not density and method in ("umbrella", *NEED_DENSITIES):
         raise InputError(
             "method",
             "be coupled or unbiased for a system without log_density, where no bias is meaningful",
             repr(method),
         )
-    if method == "generator" and case.system.hidden is None:
-        raise InputError("method", "not be generator where [system] observe has no inverse hidden", repr(method))
+    if method in NEED_DENSITIES and case.system.hidden is None:
+        raise InputError("method", f"not be {method} where [system] observe has no inverse hidden", repr(method))
 
 
 def _settings(case: Case, method: str) -> dict:

@@ -120,9 +120,7 @@ def bias_stage(
 def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: Schedule) -> tuple[Windows, Round]:
     """All walkers in one window without any bias, started in equal shares at the starting points."""
     windows = no_windows(run.case.coarse, 1)
-    starts = exploration.position.shape[1]
-    label = np.arange(walkers) % starts
-    begun = exploration.position[-1, label, np.arange(walkers) // starts % exploration.position.shape[2]]
+    begun = explored_states(exploration, walkers)
 
     def compute(advance: Callable) -> xr.Dataset:
         result = local_round(
@@ -138,6 +136,18 @@ def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: S
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
     return records.read_round(run.stage("unbiased", walkers * schedule.steps, "walker-steps", compute))
+
+
+def explored_states(exploration: Exploration, walkers: int) -> np.ndarray:
+    """States `(walkers, D)` from every starting point in equal shares."""
+    starts = exploration.position.shape[1]
+    label = np.arange(walkers) % starts
+    return exploration.position[-1, label, np.arange(walkers) // starts % exploration.position.shape[2]]
+
+
+def stored_exploration(run: Run) -> Exploration:
+    """The exploration that this run has finished, which is counted already."""
+    return records.read_exploration(run.store.read("explore"))
 
 
 def shared_tuning(exploration: Exploration, windows: int) -> Tuning:

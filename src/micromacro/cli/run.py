@@ -23,6 +23,7 @@ class Method(StrEnum):
     UMBRELLA = "umbrella"
     UNBIASED = "unbiased"
     GENERATOR = "generator"
+    MICRO_MACRO = "micro-macro"
 
 
 class Generator(StrEnum):

@@ -1,7 +1,7 @@
 """Lifting for the coarse time stepper: a coarse value to an ensemble of hidden states, by generator or by physics."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ Lift: TypeAlias = Callable[[np.ndarray, int, Key[Array, ""]], np.ndarray]
 """Coarse state `(m,)`, a number of states and a key to hidden states `(count, D)`; the same key, the same draws."""
 
 
+@runtime_checkable
 class Lifter(Protocol):
     """What lifts exactly, such as the `Result` of a run: its `lift` returns an object whose `q` is `(n, Y)`."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -19,6 +19,7 @@ Product = Callable[[np.ndarray], Estimate]
 """The derivative applied to a direction `(m,)`, with its error."""
 
 
+@runtime_checkable
 class Linearisation(Protocol):
     """What the derivative `(m, m)` is asked for."""
 

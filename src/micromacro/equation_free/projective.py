@@ -1,7 +1,7 @@
 r"""Coarse projective integration: short bursts give the slope, and the coarse state leaps along it.
 
-Forward Euler, of first order: $z_{n+1} = Φ_τ(z_n) + (Δ - τ) s_n$ with s the slope over the burst of length τ. Source:
-Gear and Kevrekidis, SIAM J. Sci. Comput. 24, 1091 (2003). Midpoint, of second order: the slope comes from another burst
+Forward Euler, of first order: $z_{n+1} = Φ_τ(z_n) + (Δ - τ) s_n$ with s the slope over the horizon τ of a burst.
+Source: Gear and Kevrekidis, SIAM J. Sci. Comput. 24, 1091 (2003). Midpoint, of second order: the slope comes from another burst
 that begins where the first one leaps to, so early that the middle of its horizon is the middle of what is left of the
 step. Source: Lee and Gear, J. Comput. Appl. Math. 201, 258 (2007).
 
@@ -61,7 +61,7 @@ def midpoint(
     _require(step, length + 2 * middle)
     leap = first.estimate(lambda path: _leap(first, z, path, (length + step) / 2 - middle))
     second = stepper(leap.value, parameters, second_key)
-    moved = first.estimate(lambda path: z + path[-1] - path[0])
+    moved = first.estimate(lambda path: _leap(first, z, path, length))
     # noises of the two bursts are independent: their replicates deviate in different groups, not in the same
     leapt = second.derivative
     shuffled = np.roll(leapt.replicates, len(leapt.replicates) // 2, axis=0)
@@ -110,8 +110,12 @@ def integrate(
 
 
 def _leap(burst: CoarseStep, z: np.ndarray, path: np.ndarray, target: float) -> np.ndarray:
-    """The coarse state at `target` after the start of the burst, along its slope; the lifting's own offset left out."""
-    return z + (path[-1] - path[0]) + (target - burst.times[-1]) * burst.slope(path)
+    """The coarse state `target` after z: by the displacement over the horizon, and the rest by its slope.
+
+    What the transient of the healing adds is an error of the lifting, and would add up from step to step.
+    """
+    horizon = burst.times[-1] - burst.times[1]
+    return z + path[-1] - path[1] + (target - horizon) * burst.slope(path)
 
 
 def _require(step: float, least: float) -> None:

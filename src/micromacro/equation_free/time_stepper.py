@@ -9,7 +9,7 @@ Sci. 1, 715 (2003).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +120,7 @@ class CoarseStep:
         return centred @ path[1:] / (centred @ centred)
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """What projective integration, steady states and continuation ask: coarse state and parameters to a burst."""
 

@@ -6,7 +6,17 @@ import pytest
 
 import micromacro
 
-NUMERICAL = ["systems", "coordinates", "cases.case", "sampling", "estimates", "generators", "coupling", "closures"]
+NUMERICAL = [
+    "systems",
+    "coordinates",
+    "cases.case",
+    "sampling",
+    "estimates",
+    "generators",
+    "coupling",
+    "closures",
+    "equation_free",
+]
 
 
 def in_a_new_process(code: str) -> str:

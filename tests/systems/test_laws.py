@@ -11,6 +11,8 @@ from micromacro.systems.hidden_barrier import hidden_barrier, hidden_barrier_bat
 from micromacro.systems.model import OverdampedSystem
 from micromacro.systems.muller_brown import muller_brown
 from micromacro.systems.multiplicative import multiplicative_closure
+from micromacro.systems.noisy_fold import noisy_fold
+from micromacro.systems.slow_fast import slow_fast
 from micromacro.systems.slow_manifold import quadratic_slow_manifold
 from micromacro.systems.three_atom import three_atom
 from micromacro.systems.two_coarse import two_coarse_variables
@@ -27,9 +29,13 @@ REFERENCES = {
     "multiplicative-closure": multiplicative_closure(),
     "curved-level-sets": curved_level_sets(),
     "two-coarse-variables": two_coarse_variables(),
+    "slow-fast": slow_fast(),
+    "noisy-fold": noisy_fold(),
 }
 # The reduced equation of the multiplicative closure carries a flux: no detailed balance there.
-WITH_FREE_ENERGY = [name for name in REFERENCES if name not in ("half-moon", "multiplicative-closure")]
+WITH_FREE_ENERGY = [
+    name for name, item in REFERENCES.items() if item.exact.free_energy and name != "multiplicative-closure"
+]
 OVERDAMPED = [name for name, item in REFERENCES.items() if isinstance(item.system, OverdampedSystem)]
 WITH_DENSITY = [name for name, item in REFERENCES.items() if item.system.has_density]
 DRAWS = 20_000

@@ -116,7 +116,7 @@ def train(
     objective: Objective,
     model: Any,
     data: Data,
-    weight: Float[np.ndarray, "n"],
+    weight: Float[np.ndarray, "*models n"],
     settings: TrainingSettings,
     keys: Key[Array, "models"],
     on_chunk: Callable[[int], None] = lambda _: None,
@@ -127,13 +127,15 @@ def train(
 
     - `model`: every array of it with a leading axis `models`.
     - `data`: rows are drawn with probability proportional to `weight`, stratified within a batch.
+    - `weight`: `(n,)`, or `(models, n)` where each model weighs the rows its own way.
     - `on_chunk`: called with the number of steps just done.
 
     **Raises:** `PhysicsError` where the loss stays not finite at ever smaller learning rates.
     """
     chunks = max(1, -(-settings.steps // CHUNK))
-    batches = [_Batches(data, np.where(data.held_out, 0.0, weight), key) for key in keys]
-    validation = _validation_pairs(data, weight)
+    each = np.broadcast_to(np.where(data.held_out, 0.0, weight), (len(keys), len(data.held_out)))
+    batches = [_Batches(data, one, key) for one, key in zip(each, keys, strict=True)]
+    validation = _validation_pairs(data, np.mean(np.atleast_2d(weight), axis=0))
     carry = eqx.filter_vmap(lambda model: objective.start(model, chunks * CHUNK, settings.learning_rate))(model)
     count = len(keys)
     members = _Members(carry, model, np.full(count, np.inf), np.zeros(count, int), np.ones(count))

@@ -1,4 +1,4 @@
-"""The end of a run: closure, checks, and the files of results."""
+"""The end of a run: the projected closure, what the generator is worth, and the files of results."""
 
 import csv
 import json
@@ -13,27 +13,18 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from micromacro import plan, stages
-from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.generator import projected_terms
-from micromacro.closures.reduced import ReducedDynamics
 from micromacro.closures.table import ClosureTable, closure_table
-from micromacro.closures.thermodynamic import free_energy_from_closure, free_energy_spread
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling import checks
-from micromacro.coupling.checks import Check, not_applicable
 from micromacro.coupling.estimate import conditional_inefficiency, free_energy_table
 from micromacro.coupling.judging import Quality, judge_draws, judge_weights
 from micromacro.coupling.weights import generator_free_energy
-from micromacro.errors import MicromacroError
 from micromacro.estimates.basins import find_basins
 from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
 from micromacro.pipeline import Sampled
-from micromacro.systems.model import OverdampedSystem
 
 MOST_RESERVOIR_STATES = 300_000
-LOW = 6.0
-LARGEST_FREE_ENERGY_GAP = 0.15
-LARGEST_VARIATION = 0.1
 
 
 def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dataset]:
@@ -205,120 +196,6 @@ def generator_quality(run: stages.Run, sampled: Sampled, raw: checks.RawDraws | 
         observe = run.case.system.observe
         figures |= judge_draws(raw, observe, sampled.last, centers, run.space.period, rng)
     return Quality(**figures)
-
-
-def run_checks(
-    run: stages.Run, sampled: Sampled, closed: ClosureTable, raw: checks.RawDraws | None
-) -> dict[str, Check]:
-    """Every consistency check by its name."""
-    case, observe = run.case, run.case.system.observe
-    rows: dict[str, Check] = {}
-    no_draws = not_applicable("this method has no generator")
-    rows["restriction"] = rows["free_energy"] = rows["conditionals"] = no_draws
-    if raw is not None:
-        judged = sampled.trained or sampled
-        centers = np.asarray(judged.last.windows.centers)
-        rows["restriction"] = checks.restriction(raw, case.coarse, centers, judged.blur)
-        rows["conditionals"] = _conditionals(run, judged, raw)
-        rows["free_energy"] = _free_energy_check(run, judged)
-    elif sampled.generator is not None:
-        reason = "uncorrected: without a density the generator cannot be judged by the physics"
-        rows["restriction"] = rows["free_energy"] = rows["conditionals"] = not_applicable(reason)
-    rows["mixing"] = _mixing(run, sampled)
-    rows["closures"] = _closures(run, sampled, closed)
-    rows["dynamics"] = _dynamics(run, sampled, closed)
-    rows["overlap"] = checks.overlap(sampled.estimate.mbar, sampled.last_states)
-    weighted = sampled.last.weight is not None
-    rows["effective_sample_size"] = (
-        _weighted_size(sampled) if weighted else checks.effective_sample_size(observe, sampled.last)
-    )
-    order = ["restriction", "mixing", "free_energy", "conditionals", "closures", "dynamics", "overlap"]
-    return {name: rows[name] for name in [*order, "effective_sample_size"]}
-
-
-def _mixing(run: stages.Run, sampled: Sampled) -> Check:
-    observe = run.case.system.observe
-    if not sampled.stationary:
-        return not_applicable("ξ is still drifting at the end of the run: there is no long-run law to mix to")
-    if sampled.last.weight is None:
-        return checks.mixing(observe, sampled.last, sampled.start)
-    assert sampled.local is not None
-    trained = checks.mixing(observe, sampled.local, sampled.start)
-    reason = "the generator's draws are independent; its training data: " + trained.reason
-    return Check(trained.value, trained.threshold, trained.passed, reason)
-
-
-def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Check:
-    if sampled.last.weight is not None:
-        return not_applicable("there is no physics but the generator's own weights to compare with")
-    rng = np.random.default_rng([run.case.seed, 1])
-    return checks.conditionals(raw, run.case.system.observe, sampled.last, rng)
-
-
-def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
-    if sampled.log_weight is None:
-        return not_applicable("the generator has no density: it seeds, and its draws have no weights")
-    if sampled.last.weight is not None:
-        return not_applicable("F comes from the generator's weights alone")
-    before = sampled.last.log_weight_before
-    covered = None if before is None else np.isfinite(before).mean(axis=(0, 2))
-    own = generator_free_energy(sampled.log_weight, covered)
-    return checks.free_energy(own, sampled.estimate.alone, sampled.last_states, run.case.couple.tolerance)
-
-
-def _weighted_size(sampled: Sampled) -> Check:
-    weight = sampled.last.weight
-    assert weight is not None
-    size = weight.sum(axis=(0, 2))
-    reason = f"smallest effective number of draws, at window {int(np.argmin(size))}"
-    return checks.at_least(float(size.min()), checks.FEWEST_SAMPLES, reason)
-
-
-def _closures(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> Check:
-    case, surface = run.case, sampled.estimate.surface
-    if not isinstance(case.system, OverdampedSystem):
-        return not_applicable("detailed balance is known to hold for overdamped systems alone")
-    if case.coarse.dimension > 2:
-        return not_applicable("the integration of the closure is meant for one or two coarse variables")
-    implied = free_energy_from_closure(closed, case.coarse)
-    error = np.hypot(free_energy_spread(closed, case.coarse), surface.stderr)
-    low = np.isfinite(implied) & (np.nan_to_num(surface.free_energy, nan=np.inf) < LOW)
-    if not low.any():
-        return not_applicable("the closure is known nowhere that F is low")
-    value = float(np.std((implied - surface.free_energy)[low]))
-    expected = float(np.sqrt(np.nanmean(error[low] ** 2)))
-    threshold = max(LARGEST_FREE_ENERGY_GAP, 3 * expected)
-    reason = f"rms of F from b = -D∇F/kT + ∇·D minus F from MBAR, in kT; {expected:.3f} expected from standard errors"
-    return checks.at_most(value, threshold, reason)
-
-
-def _dynamics(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> Check:
-    case = run.case
-    if not sampled.stationary:
-        return not_applicable("ξ has no stationary density to compare the reduced dynamics with")
-    if case.coarse.dimension > 2:
-        return not_applicable("the finite-volume density is for one or two coarse variables")
-    judged = sampled.trained or sampled
-    if judged.local is not None and case.system.has_density:
-        local = checks.mixing(case.system.observe, judged.local, judged.start)
-        if local.passed is False:
-            reason = "hidden coordinates do not relax at fixed z by their own dynamics: no gap between time scales"
-            return not_applicable(reason)
-    try:
-        density = stationary_density(ReducedDynamics.from_table(closed, case.coarse))
-    except MicromacroError as error:
-        return not_applicable(str(error))
-    value = total_variation(density, sampled.estimate.surface)
-    reason = "total variation between the stationary density of the reduced dynamics and exp(-F/kT)"
-    return checks.at_most(value, LARGEST_VARIATION, reason)
-
-
-def total_variation(density: Float[np.ndarray, "n"], surface: FreeEnergySurface) -> float:
-    """Half the integral of the absolute difference between a density and exp(-F), over the cells that both know."""
-    known = np.isfinite(density) & np.isfinite(surface.free_energy)
-    first = np.where(known, density, 0.0)
-    second = np.where(known, np.exp(-np.where(known, surface.free_energy, 0.0)), 0.0)
-    return float(0.5 * np.sum(np.abs(first / first.sum() - second / second.sum())))
 
 
 def write_free_energy(path: Path, surface: FreeEnergySurface, *, known: bool) -> None:

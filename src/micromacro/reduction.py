@@ -5,7 +5,7 @@ evaluations enough. Where it does not hold there is a reason instead of a result
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,6 +82,31 @@ class Reduction:
             found[LEARNED] = self.learned.table
         return found
 
+    def as_dict(self) -> dict:
+        """For JSON: what is not in the tables."""
+        bursts, learned = self.bursts, self.learned
+        return {
+            "bursts": bursts
+            and {
+                "healing_time": bursts.healing_time,
+                "plateau": bursts.plateau,
+                "lags": bursts.lags,
+                "bursts": bursts.bursts,
+                "force_evaluations": bursts.evaluations,
+                "reason": bursts.reason,
+            },
+            "learned": learned and {"lag": learned.lag, "passed": learned.passed, "reason": learned.reason},
+            "agreement": {route: _agreement_row(one) for route, one in self.agreement.items()},
+            "reasons": self.reasons,
+        }
+
+
+def _agreement_row(one: Agreement) -> dict:
+    ratios = {name: asdict(ratio) for name, ratio in one.ratios.items()}
+    figures = {name: value for name, value in vars(one).items() if name not in ("ratios", "passed", "verdict")}
+    finite = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
+    return {"ratios": ratios, **finite, "passed": one.passed, "verdict": one.verdict}
+
 
 def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
     """Bursts, long simulations of the full model, the equation learned from them, and the comparison."""
@@ -103,9 +128,10 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
 
 def relaxes(run: stages.Run, sampled: Sampled) -> bool:
     """Whether hidden coordinates mix at fixed ξ by local moves alone, as far as that was judged."""
-    if sampled.local is None or not run.case.system.has_density:
+    judged = sampled.trained or sampled
+    if judged.local is None or not run.case.system.has_density:
         return True
-    return checks.mixing(run.case.system.observe, sampled.local, sampled.start).passed is not False
+    return checks.mixing(run.case.system.observe, judged.local, judged.start).passed is not False
 
 
 def _left(run: stages.Run, wanted: int, share: int) -> int:
@@ -139,7 +165,7 @@ def _bursts_stage(run: stages.Run, sampled: Sampled) -> BurstClosure | str:
             found.position,
             found.flat_weight,
             found.pool.cluster,
-            run.key(500),
+            run.key(600),
             settings=settings,
             stationary_weights=weight,
             advance=advance,
@@ -185,7 +211,7 @@ def _full_model_stage(
     planned = _plan(run, projected, bursts.healing_time or 0.0)
     if isinstance(planned, str):
         return planned
-    rng = np.random.default_rng([case.seed, 500])
+    rng = np.random.default_rng([case.seed, 600])
     weight = stationary_weights(sampled)
     starts = sampled.estimate.position[rng.choice(len(weight), planned.walkers, p=weight / weight.sum())]
 
@@ -196,7 +222,7 @@ def _full_model_stage(
             starts,
             time=planned.time,
             interval=planned.interval,
-            key=run.key(501),
+            key=run.key(601),
             advance=advance,
         )
         run.engine.evaluations += found.force_evaluations
@@ -225,8 +251,8 @@ def _plan(run: stages.Run, projected: ClosureTable, fast: float) -> _Simulation 
     frames = int(time / (steps * step))
     if frames < 2 or time < FEWEST_SLOW_TIMES * slow:
         return (
-            f"{evaluations} force evaluations simulate {walkers} walkers for {time / slow:.2g} of the slowest time scale "
-            f"each, and {FEWEST_SLOW_TIMES:g} are needed: raise [close] full_model, or the budget"
+            f"{evaluations} force evaluations simulate {walkers} walkers for {time / slow:.2g} of the slowest time "
+            f"scale each, and {FEWEST_SLOW_TIMES:g} are needed: raise [close] full_model, or the budget"
         )
     return _Simulation(walkers, frames * steps * step, steps * step)
 
@@ -244,7 +270,7 @@ def _learned_stage(
     settings = EffectiveSettings()
 
     def compute(advance: Callable) -> xr.Dataset:
-        found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(502), advance)
+        found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(602), advance)
         table = found.table(_grid(run, projected))
         record = xr.Dataset({"z": (("cell", "component"), table.z)}).assign(records.table_variables(table))
         check = found.residual_check

@@ -25,7 +25,8 @@ def read_table(record: xr.Dataset, prefix: str = "") -> ClosureTable | None:
     """The closure of a dataset that holds its cells `z`; `None` where it has none of this prefix."""
     if f"{prefix}drift" not in record:
         return None
-    return ClosureTable(record["z"].to_numpy(), *(record[f"{prefix}{name}"].to_numpy() for name in TABLE))
+    drift, drift_stderr, diffusion, diffusion_stderr = (record[f"{prefix}{name}"].to_numpy() for name in TABLE)
+    return ClosureTable(record["z"].to_numpy(), drift, drift_stderr, diffusion, diffusion_stderr)
 
 
 def bursts_record(found: BurstClosure, z: np.ndarray) -> xr.Dataset:

@@ -17,7 +17,10 @@ import micromacro
 from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.chain import sample_micro_macro
+from micromacro.checking import run_checks
+from micromacro.closures.files import PROJECTED, read_closures, write_closures
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
+from micromacro.closures.smooth import SmoothClosure, smooth_closure
 from micromacro.closures.table import ClosureTable
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
@@ -28,6 +31,7 @@ from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
 from micromacro.progress import Progress
 from micromacro.records import read_generator
+from micromacro.reduction import reduce_stages
 from micromacro.sampling.engine import JaxEngine
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
@@ -81,12 +85,13 @@ def run(
     began = time.monotonic()
     under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), JaxEngine(case.system, case.coarse))
     sampled = _sample(under_way, method)
-    closed, record = finish.close_stage(under_way, sampled)
+    closed, _ = finish.close_stage(under_way, sampled)
+    reduction = reduce_stages(under_way, sampled, closed)
     raw = finish.raw_draws(under_way, sampled)
-    checks = finish.run_checks(under_way, sampled, closed, raw)
+    checks = run_checks(under_way, sampled, reduction, raw)
     quality = finish.generator_quality(under_way, sampled, raw)
     finish.write_free_energy(folder / "free_energy.csv", sampled.estimate.surface, known=sampled.stationary)
-    closed.to_csv(folder / "closure.csv")
+    write_closures(folder / "closure.csv", reduction.tables)
     stored = sum(cost["wall_seconds"] for cost in under_way.costs.values())
     summary = {
         "version": micromacro.__version__,
@@ -105,12 +110,12 @@ def run(
         "rounds": list(sampled.rounds),
         "chain": sampled.chain,
         "generator_quality": quality and quality.as_dict(),
+        "reduction": reduction.as_dict(),
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
     }
     summary["notes"] = _notes(case, sampled, method)
     finish.write_summary(folder / SUMMARY, summary)
-    del record
     return Result(folder, case, summary)
 
 
@@ -241,8 +246,25 @@ class Result:
 
     @property
     def closure(self) -> ClosureTable:
-        """b(z), D(z) and the conditional averages of the observables, with standard errors."""
+        """The projected b(z), D(z) and the conditional averages of the observables, with standard errors."""
         return finish.read_closure(self.record)
+
+    @cached_property
+    def closures(self) -> dict[str, ClosureTable]:
+        """b(z) and D(z) by route: `projected`, and `bursts` and `learned` where the run has them."""
+        return read_closures(self.path / "closure.csv")
+
+    def closure_by(self, route: str) -> ClosureTable:
+        """The closure by one route. **Raises:** `InputError` for one that the run does not have."""
+        if route not in self.closures:
+            reason = self.summary["reduction"]["reasons"].get(route, "no such route")
+            requirement = f"be one of the closures of this run, {', '.join(self.closures)}"
+            raise InputError("--closure", requirement, f"{route!r} ({reason})")
+        return self.closures[route]
+
+    def smooth_closure(self, route: str = PROJECTED) -> SmoothClosure:
+        """b(z) and D(z) of one route as smooth differentiable functions, with their standard errors."""
+        return smooth_closure(self.closure_by(route), self.case.coarse)
 
     @cached_property
     def generator(self) -> Generator | DensityGenerator | None:
@@ -337,10 +359,16 @@ class Result:
         )
 
     def reduce(
-        self, time: float, trajectories: int, *, seed: int = 0, start: Float[np.ndarray, "N d"] | None = None
+        self,
+        time: float,
+        trajectories: int,
+        *,
+        seed: int = 0,
+        start: Float[np.ndarray, "N d"] | None = None,
+        route: str = PROJECTED,
     ) -> Trajectories:
-        """Trajectories of the reduced dynamics to `time`, from exp(-F/kT) or from `start`."""
-        dynamics = ReducedDynamics.from_table(self.closure, self.case.coarse)
+        """Trajectories of the reduced dynamics to `time`, from exp(-F/kT) or from `start`, by one route's closure."""
+        dynamics = ReducedDynamics.from_table(self.closure_by(route), self.case.coarse)
         if start is None:
             start = draw_starts(dynamics, self.start_energy, trajectories, seed)
         return simulate(dynamics, np.asarray(start, float), time, seed=seed)

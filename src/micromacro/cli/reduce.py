@@ -1,5 +1,6 @@
 """`micromacro reduce`: the closed reduced dynamics."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,14 @@ from micromacro.cli.results import load_result, write_arrays
 from micromacro.errors import InputError
 
 
+class Route(StrEnum):
+    """Of a closure."""
+
+    projected = "projected"
+    bursts = "bursts"
+    learned = "learned"
+
+
 def reduce(
     out: Out,
     time: Annotated[float, typer.Option("--time", metavar="T", help="Time to simulate.", show_default=False)],
@@ -16,6 +25,9 @@ def reduce(
         int, typer.Option("--trajectories", metavar="N", min=1, help="How many.", show_default=False)
     ],
     output: ArrayFile,
+    closure: Annotated[
+        Route, typer.Option("--closure", help="By which route its drift and diffusion come.")
+    ] = Route.projected,
     seed: Seed = 0,
 ) -> None:
     """Simulate the closed reduced dynamics.
@@ -24,6 +36,6 @@ def reduce(
     """
     if not 0 < time < float("inf"):
         raise InputError("--time", "be greater than 0 and finite", time)
-    reduced = load_result(out).reduce(time, trajectories, seed=seed)
+    reduced = load_result(out).reduce(time, trajectories, seed=seed, route=closure.value)
     write_arrays(output, t=reduced.t, z=reduced.z)
     print(f"Wrote {output}.")

@@ -65,7 +65,9 @@ class EffectiveSettings:
         if self.scheme not in SCHEMES:
             raise InputError("scheme", f"be one of {tuple(SCHEMES)}", repr(self.scheme))
         if self.members < LEAST_MEMBERS:
-            raise InputError("members", f"be at least {LEAST_MEMBERS}: their spread is the standard error", self.members)
+            raise InputError(
+                "members", f"be at least {LEAST_MEMBERS}: their spread is the standard error", self.members
+            )
         if not 0 < self.held_out < 1:
             raise InputError("held_out", "lie between 0 and 1", self.held_out)
 
@@ -77,14 +79,14 @@ class Ensemble(eqx.Module):
     scaling: Scaling
 
     def each(self, z: Float[Array, "d"]) -> tuple[Float[Array, "members d"], Float[Array, "members d d"]]:
-        """b and D of every member at one z."""
+        """B and D of every member at one z."""
         u = self.scaling.position(z)
         drift, factor = eqx.filter_vmap(lambda model: model(u))(self.members)
         diffusion = jax.vmap(lambda one: product(one, one.T))(factor)
         return self.scaling.drift(drift), self.scaling.diffusion(diffusion)
 
     def __call__(self, z: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
-        """b and the lower Cholesky factor of D, means over the members."""
+        """B and the lower Cholesky factor of D, means over the members."""
         drift, diffusion = self.each(z)
         return jnp.mean(drift, axis=0), lower_factor(jnp.mean(diffusion, axis=0))
 
@@ -123,7 +125,7 @@ class EffectiveDynamics:
         return self.pairs.force_evaluations
 
     def drift(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
-        """b at one z, in units of z per time; differentiable."""
+        """B at one z, in units of z per time; differentiable."""
         return jnp.mean(self.ensemble.each(z)[0], axis=0)
 
     def diffusion(self, z: Float[Array, "d"]) -> Float[Array, "d d"]:
@@ -135,7 +137,7 @@ class EffectiveDynamics:
         return _log_likelihood(self.scheme, self.ensemble, pairs)
 
     def table(self, grid: Grid, requirements: LocalRequirements = REQUIREMENTS) -> ClosureTable:
-        """b and D on a grid, NaN where there were too few pairs.
+        """B and D on a grid, NaN where there were too few pairs.
 
         The standard error joins the spread of the members, widened by Student's t, and the bias of the scheme.
         """

@@ -40,7 +40,7 @@ class Scaling(eqx.Module):
     periodic: tuple[bool, ...] = eqx.field(static=True)
 
     def position(self, z):
-        """u of z, `(..., d)` both."""
+        """U of z, `(..., d)` both."""
         return (z - self.centre) / self.scale
 
     def drift(self, drift):

@@ -66,7 +66,7 @@ def lower_factor(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def solve_lower(factor: Float[Array, "d d"], value: Float[Array, "d"]) -> Float[Array, "d"]:
-    """x of L x = `value` for a small lower triangular L."""
+    """X of L x = `value` for a small lower triangular L."""
     found: list[Array] = []
     for row in range(len(value)):
         rest = value[row] - sum(factor[row, k] * found[k] for k in range(row))

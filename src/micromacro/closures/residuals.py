@@ -84,7 +84,9 @@ def residual_check(
     products = residuals[:, :, None] * residuals[:, None, :] - np.eye(d)
     values = np.concatenate([residuals, products.reshape(-1, d * d)], axis=1)
     members = [np.ones(len(values), bool), *_groups(pairs)]
-    moments, stderr = (np.array(part) for part in zip(*(_clustered(values, pairs, one) for one in members), strict=True))
+    moments, stderr = (
+        np.array(part) for part in zip(*(_clustered(values, pairs, one) for one in members), strict=True)
+    )
     tests = len(members) * (d + d * (d + 1) // 2)
     allowed = TOLERANCE + stats.norm.isf(SIGNIFICANCE / (2 * tests)) * stderr
     distance, threshold = _uniformity(residuals, pairs)

@@ -93,7 +93,7 @@ class GaussianScheme:
 
 
 def euler_maruyama_moments(coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
-    """b h and 2 D h."""
+    """B h and 2 D h."""
     drift, factor = coefficients(start)
     return lag * drift, 2 * lag * product(factor, factor.T)
 
@@ -159,5 +159,5 @@ def _applied(matrix: Float[Array, "d d"], value: Float[Array, "d"]) -> Float[Arr
 
 
 def _divided(spread: Float[Array, "d d"], row: Float[Array, "d"]) -> Float[Array, "d"]:
-    """x of x L = `row` for a small lower triangular L."""
+    """X of x L = `row` for a small lower triangular L."""
     return solve_lower(spread[::-1, ::-1].T, row[::-1])[::-1]

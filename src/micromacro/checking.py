@@ -1,0 +1,197 @@
+"""The consistency checks of a run: each gives a figure and its threshold, or why it cannot be judged."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from micromacro import stages
+from micromacro.closures.bursts import mean_square_scores
+from micromacro.closures.files import PROJECTED
+from micromacro.closures.finite_volume import stationary_density
+from micromacro.closures.reduced import ReducedDynamics
+from micromacro.closures.table import ClosureTable
+from micromacro.closures.thermodynamic import free_energy_from_closure, free_energy_spread
+from micromacro.coupling import checks
+from micromacro.coupling.checks import Check, not_applicable
+from micromacro.coupling.weights import generator_free_energy
+from micromacro.errors import MicromacroError
+from micromacro.estimates.surface import FreeEnergySurface
+from micromacro.pipeline import Sampled
+from micromacro.reduction import NO_GAP, Reduction, relaxes
+from micromacro.systems.model import OverdampedSystem
+
+LOW = 6.0
+LARGEST_FREE_ENERGY_GAP = 0.15
+LARGEST_VARIATION = 0.1
+LARGEST_SCORE = 4.0
+LARGEST_SHIFT = 0.1
+
+
+def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.RawDraws | None) -> dict[str, Check]:
+    """Every consistency check by its name."""
+    case, observe = run.case, run.case.system.observe
+    rows: dict[str, Check] = {}
+    no_draws = not_applicable("this method has no generator")
+    rows["restriction"] = rows["free_energy"] = rows["conditionals"] = no_draws
+    if raw is not None:
+        judged = sampled.trained or sampled
+        centers = np.asarray(judged.last.windows.centers)
+        rows["restriction"] = checks.restriction(raw, case.coarse, centers, judged.blur)
+        rows["conditionals"] = _conditionals(run, judged, raw)
+        rows["free_energy"] = _free_energy_check(run, judged)
+    elif sampled.generator is not None:
+        reason = "uncorrected: without a density the generator cannot be judged by the physics"
+        rows["restriction"] = rows["free_energy"] = rows["conditionals"] = not_applicable(reason)
+    rows["mixing"] = _mixing(run, sampled)
+    rows["closures"] = _closures(run, sampled, found)
+    rows["dynamics"] = _dynamics(run, sampled, found)
+    rows["overlap"] = checks.overlap(sampled.estimate.mbar, sampled.last_states)
+    weighted = sampled.last.weight is not None
+    rows["effective_sample_size"] = (
+        _weighted_size(sampled) if weighted else checks.effective_sample_size(observe, sampled.last)
+    )
+    order = ["restriction", "mixing", "free_energy", "conditionals", "closures", "dynamics", "overlap"]
+    return {name: rows[name] for name in [*order, "effective_sample_size"]}
+
+
+def _mixing(run: stages.Run, sampled: Sampled) -> Check:
+    observe = run.case.system.observe
+    if not sampled.stationary:
+        return not_applicable("ξ is still drifting at the end of the run: there is no long-run law to mix to")
+    if sampled.last.weight is None:
+        return checks.mixing(observe, sampled.last, sampled.start)
+    assert sampled.local is not None
+    trained = checks.mixing(observe, sampled.local, sampled.start)
+    reason = "the generator's draws are independent; its training data: " + trained.reason
+    return Check(trained.value, trained.threshold, trained.passed, reason)
+
+
+def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Check:
+    if sampled.last.weight is not None:
+        return not_applicable("there is no physics but the generator's own weights to compare with")
+    rng = np.random.default_rng([run.case.seed, 1])
+    return checks.conditionals(raw, run.case.system.observe, sampled.last, rng)
+
+
+def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
+    if sampled.log_weight is None:
+        return not_applicable("the generator has no density: it seeds, and its draws have no weights")
+    if sampled.last.weight is not None:
+        return not_applicable("F comes from the generator's weights alone")
+    before = sampled.last.log_weight_before
+    covered = None if before is None else np.isfinite(before).mean(axis=(0, 2))
+    own = generator_free_energy(sampled.log_weight, covered)
+    return checks.free_energy(own, sampled.estimate.alone, sampled.last_states, run.case.couple.tolerance)
+
+
+def _weighted_size(sampled: Sampled) -> Check:
+    weight = sampled.last.weight
+    assert weight is not None
+    size = weight.sum(axis=(0, 2))
+    reason = f"smallest effective number of draws, at window {int(np.argmin(size))}"
+    return checks.at_least(float(size.min()), checks.FEWEST_SAMPLES, reason)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of several figures that a check is made of: what it is, its value, and what it may be at most."""
+
+    name: str
+    value: float
+    threshold: float
+
+    @property
+    def share(self) -> float:
+        """Of what is allowed; infinite where the value is no number."""
+        return self.value / self.threshold if np.isfinite(self.value) else float("inf")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:.3g}, at most {self.threshold:.3g}"
+
+
+def worst_of(parts: list[_Part], remarks: list[str]) -> Check:
+    """The check that all parts pass; its figures are those of the worst, its reason names all."""
+    if not parts:
+        return not_applicable("; ".join(remarks))
+    worst = max(parts, key=lambda part: part.share)
+    reason = "; ".join([str(worst), *(str(part) for part in parts if part is not worst), *remarks])
+    return checks.at_most(worst.value, worst.threshold, reason)
+
+
+def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
+    """Detailed balance; each route beside the other of the same limit; what bursts say of their starts."""
+    parts, remarks = [], []
+    balance = _detailed_balance(run, sampled, found.projected)
+    (parts if isinstance(balance, _Part) else remarks).append(balance)
+    bursts, learned = found.bursts, found.learned
+    if bursts is not None and bursts.short_lag_table is not None:
+        name = f"bursts at lag {bursts.short_lag:.3g} against the projection, mean squared z-score"
+        parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected)))
+    if bursts is not None and bursts.lifting is not None:
+        shift = f"hidden means shift by {bursts.lifting.shift:.2g} standard deviations as bursts heal"
+        remarks += [shift] if bursts.lifting.passed else []
+        parts += [] if bursts.lifting.passed else [_Part(shift, bursts.lifting.shift, LARGEST_SHIFT)]
+    if bursts is not None and bursts.table is not None and learned is not None and learned.passed:
+        name = "learned equation against bursts, mean squared z-score"
+        parts.append(_Part(name, *_difference(learned.table, bursts.table)))
+    if learned is not None:
+        unsure = "" if learned.passed else "does not predict snapshots that it has not seen, "
+        remarks.append(f"learned equation at lag {learned.lag:.3g}: {unsure}{learned.reason}")
+    remarks += [f"no {route.replace('_', ' ')}: {reason}" for route, reason in found.reasons.items()]
+    return worst_of(parts, remarks)
+
+
+def _difference(first: ClosureTable, second: ClosureTable) -> tuple[float, float]:
+    """The larger mean squared z-score, of drift or of diffusion, and what it may be."""
+    return max(mean_square_scores(first, second)), LARGEST_SCORE
+
+
+def _detailed_balance(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> "_Part | str":
+    case, surface = run.case, sampled.estimate.surface
+    if not isinstance(case.system, OverdampedSystem):
+        return "detailed balance is known to hold for overdamped systems alone"
+    if case.coarse.dimension > 2:
+        return "the integration of the closure is meant for one or two coarse variables"
+    implied = free_energy_from_closure(closed, case.coarse)
+    error = np.hypot(free_energy_spread(closed, case.coarse), surface.stderr)
+    low = np.isfinite(implied) & (np.nan_to_num(surface.free_energy, nan=np.inf) < LOW)
+    if not low.any():
+        return "the closure is known nowhere that F is low"
+    value = float(np.std((implied - surface.free_energy)[low]))
+    expected = float(np.sqrt(np.nanmean(error[low] ** 2)))
+    threshold = max(LARGEST_FREE_ENERGY_GAP, 3 * expected)
+    return _Part("rms of F from b = -D∇F/kT + ∇·D minus F from MBAR, in kT", value, threshold)
+
+
+def _dynamics(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
+    """The stationary density of the reduced dynamics against F, and its times against the full model's."""
+    case = run.case
+    if not sampled.stationary:
+        return not_applicable("ξ has no stationary density to compare the reduced dynamics with")
+    if case.coarse.dimension > 2:
+        return not_applicable("the finite-volume density is for one or two coarse variables")
+    if not relaxes(run, sampled):
+        return not_applicable(NO_GAP)
+    if found.bursts is not None and found.bursts.table is None:
+        return not_applicable(found.bursts.reason)
+    try:
+        density = stationary_density(ReducedDynamics.from_table(found.projected, case.coarse))
+    except MicromacroError as error:
+        return not_applicable(str(error))
+    name = "total variation between the stationary density of the reduced dynamics and exp(-F/kT)"
+    parts, remarks = [_Part(name, total_variation(density, sampled.estimate.surface), LARGEST_VARIATION)], []
+    for route, agreement in found.agreement.items():
+        if route == PROJECTED and agreement.passed is not None:
+            parts.append(_Part("projected closure against the full model, of what is allowed", agreement.score, 1.0))
+        remarks.append(f"{route}: {agreement.verdict}")
+    remarks += [found.reasons["full_model"]] if "full_model" in found.reasons else []
+    return worst_of(parts, remarks)
+
+
+def total_variation(density: Float[np.ndarray, "n"], surface: FreeEnergySurface) -> float:
+    """Half the integral of the absolute difference between a density and exp(-F), over the cells that both know."""
+    known = np.isfinite(density) & np.isfinite(surface.free_energy)
+    first = np.where(known, density, 0.0)
+    second = np.where(known, np.exp(-np.where(known, surface.free_energy, 0.0)), 0.0)
+    return float(0.5 * np.sum(np.abs(first / first.sum() - second / second.sum())))

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro import stages
-from micromacro.closures.bursts import mean_square_scores
 from micromacro.closures.files import PROJECTED
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics
@@ -26,6 +25,7 @@ LARGEST_FREE_ENERGY_GAP = 0.15
 LARGEST_VARIATION = 0.1
 LARGEST_SCORE = 4.0
 LARGEST_SHIFT = 0.1
+LEAST_ALLOWANCE = 0.02
 
 
 def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.RawDraws | None) -> dict[str, Check]:
@@ -127,14 +127,15 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
     bursts, learned = found.bursts, found.learned
     if bursts is not None and bursts.short_lag_table is not None:
         name = f"bursts at lag {bursts.short_lag:.3g} against the projection, mean squared z-score"
-        parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected)))
+        parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected, LEAST_ALLOWANCE)))
     if bursts is not None and bursts.lifting is not None:
         shift = f"hidden means shift by {bursts.lifting.shift:.2g} standard deviations as bursts heal"
         remarks += [shift] if bursts.lifting.passed else []
         parts += [] if bursts.lifting.passed else [_Part(shift, bursts.lifting.shift, LARGEST_SHIFT)]
     if bursts is not None and bursts.table is not None and learned is not None and learned.passed:
         name = "learned equation against bursts, mean squared z-score"
-        parts.append(_Part(name, *_difference(learned.table, bursts.table)))
+        allowance = LEAST_ALLOWANCE + (bursts.healing_time or 0.0) / (2 * learned.lag)
+        parts.append(_Part(name, *_difference(learned.table, bursts.table, allowance)))
     if learned is not None:
         unsure = "" if learned.passed else "does not predict snapshots that it has not seen, "
         remarks.append(f"learned equation at lag {learned.lag:.3g}: {unsure}{learned.reason}")
@@ -142,9 +143,22 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
     return worst_of(parts, remarks)
 
 
-def _difference(first: ClosureTable, second: ClosureTable) -> tuple[float, float]:
-    """The larger mean squared z-score, of drift or of diffusion, and what it may be."""
-    return max(mean_square_scores(first, second)), LARGEST_SCORE
+def _difference(first: ClosureTable, second: ClosureTable, allowance: float) -> tuple[float, float]:
+    """The larger mean squared z-score, of drift or of diffusion, and what it may be.
+
+    Beside their standard errors two routes may differ by `allowance`, a share of the size of the second: that of the
+    fast time in a lag, by which one route has not reached the limit that it shares with the other.
+    """
+    known = first.finite & second.finite
+    if not known.any():
+        return float("nan"), LARGEST_SCORE
+    scores = []
+    for name in ("drift", "diffusion"):
+        one, other = getattr(first, name)[known], getattr(second, name)[known]
+        error = np.hypot(getattr(first, f"{name}_stderr")[known], getattr(second, f"{name}_stderr")[known])
+        size = np.sqrt(np.mean(other**2, axis=0))
+        scores.append(float(np.mean(((one - other) / np.hypot(error, allowance * size)) ** 2)))
+    return max(scores), LARGEST_SCORE
 
 
 def _detailed_balance(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> "_Part | str":

@@ -278,7 +278,7 @@ def _learned_stage(
         return record
 
     try:
-        record = run.stage("learn_closure", settings.training_steps, "training steps", compute)
+        record = run.stage("effective_equation", settings.training_steps, "training steps", compute)
     except InputError as error:
         return f"the snapshots are too few to learn from: {error}"
     table = records.read_table(record)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from micromacro.closures.files import PROJECTED
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics, draw_starts, simulate, time_step
 from micromacro.coordinates.periodicity import find_state_space
@@ -36,6 +37,8 @@ def report_data(result: "Result") -> ReportData:
         free_energy=surface.free_energy if known else unknown,
         stderr=surface.stderr if known else unknown,
         closure=result.closure,
+        other_closures={route: table for route, table in result.closures.items() if route != PROJECTED},
+        lag_study=result.bursts and result.bursts.study,
         **_exact(result, z),
         conditional_samples=_samples(result),
         observed_periods=find_state_space(case.system, case.coarse).period,

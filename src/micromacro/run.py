@@ -18,6 +18,7 @@ from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.chain import sample_micro_macro
 from micromacro.checking import run_checks
+from micromacro.closures.bursts import BurstClosure
 from micromacro.closures.files import PROJECTED, read_closures, write_closures
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.smooth import SmoothClosure, smooth_closure
@@ -32,6 +33,7 @@ from micromacro.long_run import sample_long_run
 from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
+from micromacro.reduction_records import read_bursts
 from micromacro.sampling.engine import JaxEngine
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
@@ -253,6 +255,12 @@ class Result:
     def closures(self) -> dict[str, ClosureTable]:
         """b(z) and D(z) by route: `projected`, and `bursts` and `learned` where the run has them."""
         return read_closures(self.path / "closure.csv")
+
+    @cached_property
+    def bursts(self) -> BurstClosure | None:
+        """The closure of short bursts with its study of the lag, where the run has one."""
+        store = Store(self.path)
+        return read_bursts(store.read("bursts")) if store.has("bursts") else None
 
     def closure_by(self, route: str) -> ClosureTable:
         """The closure by one route. **Raises:** `InputError` for one that the run does not have."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from micromacro.closures.lag_study import LagStudy
 from micromacro.closures.table import ClosureTable
 
 
@@ -22,7 +23,8 @@ class ReportData:
     - `z`: centres of the grid `(n, d)`, the last dimension fastest.
     - `free_energy`, `stderr`: `(n,)` in kT, NaN where nothing was sampled.
     - `exact_free_energy`: `(n,)` in kT up to a constant, where it is known.
-    - `closure`: on the same grid.
+    - `closure`: on the same grid; `other_closures`: those of other routes, by their names.
+    - `lag_study`: of the bursts, where there were any.
     - `exact_drift` `(n, d)`, `exact_diffusion` `(n, d, d)`, `exact_observables` name to `(n,)`: where they are known.
     - `conditional_samples`: for each shown coarse value `z` `(d,)`: draws `(m, Y)`, corrected by the physics, and those
       of the generator alone or `None`.
@@ -43,6 +45,8 @@ class ReportData:
     free_energy: Float[np.ndarray, "n"]
     stderr: Float[np.ndarray, "n"]
     closure: ClosureTable | None = None
+    other_closures: dict[str, ClosureTable] = field(default_factory=dict)
+    lag_study: LagStudy | None = None
     exact_free_energy: Float[np.ndarray, "n"] | None = None
     exact_drift: Float[np.ndarray, "n d"] | None = None
     exact_diffusion: Float[np.ndarray, "n d d"] | None = None

@@ -28,8 +28,12 @@ def closure_pictures(data: ReportData) -> list[Picture]:
     """Drift, diffusion and observables: curves with bands for one coarse variable, maps for two."""
     if data.closure is None or data.dimension > 2:
         return []
-    columns = list(_quantities(data, data.closure))
-    return [picture for column in columns if (picture := _quantity(data, *column)) is not None]
+    others = {route: dict(_named_values(data, table)) for route, table in data.other_closures.items()}
+    pictures = []
+    for name, *column in _quantities(data, data.closure):
+        beside = {route: values[name] for route, values in others.items() if name in values}
+        pictures.append(_quantity(data, name, *column, beside))
+    return [one for one in pictures if one is not None]
 
 
 def reduced_pictures(data: ReportData) -> list[Picture]:
@@ -57,11 +61,16 @@ def _quantities(data: ReportData, closure: ClosureTable):
         yield name, values, closure.observables_stderr[name], data.exact_observables.get(name)
 
 
+def _named_values(data: ReportData, closure: ClosureTable):
+    for name, values, stderr, _ in _quantities(data, closure):
+        yield name, (values, stderr)
+
+
 def _index(dimension: int, *numbers: int) -> str:
     return "" if dimension == 1 else "".join("₁₂₃₄₅₆₇₈₉"[number] for number in numbers)
 
 
-def _quantity(data: ReportData, name: str, values, stderr, exact) -> Picture | None:
+def _quantity(data: ReportData, name: str, values, stderr, exact, beside: dict) -> Picture | None:
     if not np.isfinite(values).any():
         return None
     if data.dimension == 2:
@@ -73,12 +82,15 @@ def _quantity(data: ReportData, name: str, values, stderr, exact) -> Picture | N
         return picture(figure, f"Map of {name}", f"{name}; median standard error {np.nanmedian(stderr):.2g}.")
     figure, (axes,) = new_figure((5.2, 3.0))
     z = data.z[:, 0]
-    band(axes, z, values, stderr, f"estimate ± {BAND:g} standard errors")
+    band(axes, z, values, stderr, "projected" if beside else f"estimate ± {BAND:g} standard errors")
+    for colour, (route, other) in zip(SERIES[1:], beside.items(), strict=False):
+        band(axes, z, *other, route, colour)
     exact_line(axes, z, exact)
-    limit_to(axes, values, exact)
+    limit_to(axes, values, exact, *(other for other, _ in beside.values()))
     axes.set(xlabel=data.coarse_names[0], ylabel=name, xlim=(data.lower[0], data.upper[0]))
     legend_above(axes)
-    return picture(figure, f"{name} along {data.coarse_names[0]}")
+    caption = f"Bands: ± {BAND:g} standard errors; exact: of the projected closure." if beside else ""
+    return picture(figure, f"{name} along {data.coarse_names[0]}", caption)
 
 
 def _boltzmann(data: ReportData) -> np.ndarray:

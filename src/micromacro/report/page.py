@@ -10,6 +10,7 @@ from micromacro.report.conditionals import conditional_pictures
 from micromacro.report.data import ReportData
 from micromacro.report.dynamics import closure_pictures, reduced_pictures
 from micromacro.report.free_energy import free_energy_pictures
+from micromacro.report.reduction import agreement_table, lag_picture, reduction_note, routes_table
 from micromacro.report.style import STYLE, Picture
 from micromacro.report.tables import (
     Table,
@@ -60,13 +61,16 @@ def _sections(data: ReportData) -> list[Section]:
         _conditional_section(data),
         Section(
             "Closure",
-            "Projected drift b and diffusion D of dz = b dt + √(2D) dW (Itô), and conditional averages.",
+            "Drift b and diffusion D of dz = b dt + √(2D) dW (Itô), and conditional averages.",
             closure_pictures(data),
         ),
+        Section("Routes to the closure", reduction_note(data), lag_picture(data), [routes_table(data)]),
         Section(
             "Reduced dynamics",
-            "The closed equation alone: its stationary density should be that of the free energy.",
+            "The closed equation alone: its stationary density should be that of the free energy, its times those of "
+            "the full model.",
             reduced_pictures(data),
+            [agreement_table(data)],
         ),
         Section("Consistency", "Every check of the micro against the macro side.", tables=[consistency_table(data)]),
         Section("Cost", "Nothing left out: training data and failed rounds are included.", tables=_cost_tables(data)),

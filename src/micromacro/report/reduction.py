@@ -1,0 +1,84 @@
+"""The study of the lag, what each route to the closure is, and the reduced beside the full dynamics."""
+
+import numpy as np
+
+from micromacro.report.data import ReportData
+from micromacro.report.style import BAND, MUTED, OTHER, Picture, band, legend_above, new_figure, picture
+from micromacro.report.tables import Table, number
+
+LIMITS = {
+    "projected": "averages of Lξ and ½∇ξᵀσσᵀ∇ξ given ξ",
+    "bursts": "short bursts of the full dynamics",
+    "learned": "an equation learned from snapshots",
+}
+"""How each route comes by its closure."""
+
+
+def lag_picture(data: ReportData) -> list[Picture]:
+    """Slopes of the conditional moments and memory of hidden coordinates against the lag, with the plateau."""
+    study = data.lag_study
+    if study is None:
+        return []
+    figure, (slopes, memory) = new_figure((5.2, 4.2), 2, (2.0, 1.0))
+    band(slopes, study.lags, study.drift_ratio, study.drift_ratio_stderr, "drift")
+    band(slopes, study.lags, study.diffusion_ratio, study.diffusion_ratio_stderr, "diffusion", OTHER)
+    slopes.axhline(1.0, color=MUTED, linewidth=0.8)
+    memory.plot(study.lags, study.memory, color=MUTED)
+    for axes in (slopes, memory):
+        if study.plateau is not None:
+            axes.axvspan(*study.plateau, color="#e3f4ee", zorder=0)
+    slopes.set(ylabel="over the projected")
+    memory.set(xlabel="lag", ylabel="memory", xlim=(0, study.lags[-1]), ylim=(min(0.0, np.min(study.memory)), 1.05))
+    legend_above(slopes)
+    caption = (
+        f"Slope of the conditional moments over the projected one at lag zero, ± {BAND:g} standard errors, and how "
+        f"much hidden coordinates remember of the start. Shaded: the plateau. {study.reason[:1].upper()}{study.reason[1:]}."
+    )
+    return [picture(figure, "Slopes of the conditional moments and memory against the lag", caption)]
+
+
+def routes_table(data: ReportData) -> Table:
+    """One row per route: what it is, between which lags, what it cost, or why there is none."""
+    found = data.summary.get("reduction") or {}
+    bursts, learned, reasons = found.get("bursts"), found.get("learned"), found.get("reasons") or {}
+    rows, states = [["projected", LIMITS["projected"], "lag to zero", "–"]], [""]
+    if bursts and bursts.get("lags"):
+        lags = " and ".join(number(lag) for lag in bursts["lags"])
+        cost = f"{number(bursts['force_evaluations'])} force evaluations"
+        rows.append(["bursts", LIMITS["bursts"], f"between {lags}", cost])
+    elif "bursts" in reasons:
+        rows.append(["bursts", LIMITS["bursts"], "none", reasons["bursts"]])
+    if learned:
+        judged = "predicts unseen snapshots" if learned["passed"] else "does not predict unseen snapshots"
+        rows.append(["learned", LIMITS["learned"], f"lag {number(learned['lag'])}", judged])
+    elif "learned" in reasons:
+        rows.append(["learned", LIMITS["learned"], "none", reasons["learned"]])
+    states += [{"none": "skipped"}.get(row[2], "") for row in rows[1:]]
+    return Table(["route", "from", "lag", "remark"], rows, states)
+
+
+def agreement_table(data: ReportData) -> Table:
+    """One row per time and route: reduced, full, and their ratio with its standard error."""
+    rows = [
+        [route, name, number(one["reduced"]), number(one["full"]), f"{one['ratio']:.3f} ± {one['stderr']:.2g}"]
+        for route, agreement in ((data.summary.get("reduction") or {}).get("agreement") or {}).items()
+        for name, one in agreement["ratios"].items()
+    ]
+    return Table(["closure", "time", "reduced", "full", "reduced over full"], rows, [""] * len(rows))
+
+
+def reduction_note(data: ReportData) -> str:
+    """What is to be expected of the routes, and whether time scales separate."""
+    agreement = (data.summary.get("reduction") or {}).get("agreement") or {}
+    note = (
+        "The projected closure is the limit of lag zero; bursts and the learned equation are read at lags beyond the "
+        "fast time. They agree where hidden coordinates are much faster than ξ, and differ by the ratio of the times "
+        "where not."
+    )
+    gaps = [
+        f" Hidden coordinates relax in {number(one['fast'])}, ξ in {number(one['slow'])}."
+        for one in list(agreement.values())[:1]
+        if one["fast"] is not None and one["slow"] is not None
+    ]
+    missing = ((data.summary.get("reduction") or {}).get("reasons") or {}).get("full_model")
+    return note + "".join(gaps) + (f" Not compared with the full model: {missing}." if missing else "")

@@ -21,8 +21,10 @@ from micromacro.closures.long_trajectories import FullTrajectories
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import PhysicsError
 
-HATS = {1: 12, 2: 6}
+HATS = {1: 14, 2: 7}
 """Hat functions per dimension."""
+END = 1e-3
+"""The share of samples beyond the outermost hats, where functions are taken as constant."""
 REPLICAS = 200
 LARGEST_ERROR = 0.25
 """A lag whose rate is not known to this relative error says nothing."""
@@ -100,9 +102,9 @@ def _hats(coarse: CoarseVariable, nodes: list[np.ndarray], z: Float[np.ndarray, 
 
 def _nodes(trajectories: FullTrajectories, coarse: CoarseVariable) -> list[np.ndarray]:
     """Where the hats of each component peak: at even shares of the samples, or round the period."""
-    count = HATS.get(coarse.dimension, 4)
+    count = HATS.get(coarse.dimension, 5)
     sample = trajectories.z[:: max(1, len(trajectories.z) // 1000)].reshape(-1, coarse.dimension)
-    shares = np.linspace(0.5 / count, 1 - 0.5 / count, count)
+    shares = np.concatenate([[END], np.linspace(0.5 / count, 1 - 0.5 / count, count - 2), [1 - END]])
     return [
         coarse.lower[axis] + coarse.range[axis] * np.arange(count) / count
         if periodic

@@ -28,6 +28,8 @@ END = 1e-3
 REPLICAS = 200
 LARGEST_ERROR = 0.25
 """A lag whose rate is not known to this relative error says nothing."""
+LONGEST_LAG = 1.5
+"""In units of the time scale; at twice the lag a correlation of 0.05 is left."""
 SMALLEST_VARIANCE = 1e-5
 """Combinations of hats of less variance, as a share of the largest, are left out."""
 
@@ -82,9 +84,11 @@ def slowest_time_scale(
     replicas = np.real([_rates(chances @ pair, lag) for pair, lag in zip(pairs, lags, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
         error = replicas.std(axis=1, ddof=1)
-        usable = (error < LARGEST_ERROR * rates) & (lags >= shortest_lag)
-        time_scales = np.where(error < LARGEST_ERROR * rates, 1 / rates, np.nan)
+        known = (error < LARGEST_ERROR * rates) & (lags * rates < LONGEST_LAG)
+        time_scales = np.where(known, 1 / rates, np.nan)
         periods = np.where(np.isfinite(time_scales), 2 * np.pi / np.abs(turns), np.nan)
+    # once the correlation is lost, a lag beyond may seem to know it by chance
+    usable = np.logical_and.accumulate(known | (lags < shortest_lag)) & (lags >= shortest_lag)
     chosen = _first_on_the_plateau(rates, replicas, usable)
     return ImpliedTimeScale(lags, time_scales, error * time_scales**2, periods, chosen)
 

@@ -136,20 +136,25 @@ def _pair_of_correlations(covariances: np.ndarray, number: int) -> np.ndarray:
     result = np.empty((walkers, 2), complex)
     for own in (0, 1):
         others, mine = covariances[:, fold != own].mean(axis=1), covariances[:, fold == own]
-        mode = _slowest_mode(others[0], others[number + 1])
-        values = np.einsum("i,lwij,j->wl", mode.conj(), mine[[0, number + 1, number + 2]], mode)
+        left, right = _slowest_modes(others[0], others[number + 1])
+        values = np.einsum("i,lwij,j->wl", left.conj(), mine[[0, number + 1, number + 2]], right)
         result[fold == own] = values[:, 1:] / values[:, 0].mean()
     return result
 
 
-def _slowest_mode(instant: Float[np.ndarray, "m m"], lagged: Float[np.ndarray, "m m"]) -> np.ndarray:
-    """The eigenvector of `instant K = lagged` of largest modulus, turning forwards where it turns."""
+def _slowest_modes(
+    instant: Float[np.ndarray, "m m"], lagged: Float[np.ndarray, "m m"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The left and right eigenvectors of `instant K = lagged` of largest modulus, turning forwards where they turn.
+
+    Without detailed balance both are needed, lest an error in one be an error in the rate.
+    """
     variance, vectors = np.linalg.eigh((instant + instant.T) / 2)
     kept = variance > SMALLEST_VARIANCE * variance[-1]
     white = vectors[:, kept] / np.sqrt(variance[kept])
-    found: Any = linalg.eig(white.T @ lagged @ white)
+    found: Any = linalg.eig(white.T @ lagged @ white, left=True)
     slowest = int(np.argmax(np.abs(found[0]) + 1e-12 * np.imag(found[0])))
-    return white @ found[1][:, slowest]
+    return white @ found[1][:, slowest], white @ found[2][:, slowest]
 
 
 def _rates(correlations: np.ndarray, lag: float) -> np.ndarray:

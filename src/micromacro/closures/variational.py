@@ -21,11 +21,15 @@ from micromacro.closures.long_trajectories import FullTrajectories
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import PhysicsError
 
-HATS = {1: 12, 2: 6}
+HATS = {1: 14, 2: 7}
 """Hat functions per dimension."""
+END = 1e-3
+"""The share of samples beyond the outermost hats, where functions are taken as constant."""
 REPLICAS = 200
 LARGEST_ERROR = 0.25
 """A lag whose rate is not known to this relative error says nothing."""
+LONGEST_LAG = 1.5
+"""In units of the time scale; at twice the lag a correlation of 0.05 is left."""
 SMALLEST_VARIANCE = 1e-5
 """Combinations of hats of less variance, as a share of the largest, are left out."""
 
@@ -80,9 +84,11 @@ def slowest_time_scale(
     replicas = np.real([_rates(chances @ pair, lag) for pair, lag in zip(pairs, lags, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
         error = replicas.std(axis=1, ddof=1)
-        usable = (error < LARGEST_ERROR * rates) & (lags >= shortest_lag)
-        time_scales = np.where(error < LARGEST_ERROR * rates, 1 / rates, np.nan)
+        known = (error < LARGEST_ERROR * rates) & (lags * rates < LONGEST_LAG)
+        time_scales = np.where(known, 1 / rates, np.nan)
         periods = np.where(np.isfinite(time_scales), 2 * np.pi / np.abs(turns), np.nan)
+    # once the correlation is lost, a lag beyond may seem to know it by chance
+    usable = np.logical_and.accumulate(known | (lags < shortest_lag)) & (lags >= shortest_lag)
     chosen = _first_on_the_plateau(rates, replicas, usable)
     return ImpliedTimeScale(lags, time_scales, error * time_scales**2, periods, chosen)
 
@@ -100,9 +106,9 @@ def _hats(coarse: CoarseVariable, nodes: list[np.ndarray], z: Float[np.ndarray, 
 
 def _nodes(trajectories: FullTrajectories, coarse: CoarseVariable) -> list[np.ndarray]:
     """Where the hats of each component peak: at even shares of the samples, or round the period."""
-    count = HATS.get(coarse.dimension, 4)
+    count = HATS.get(coarse.dimension, 5)
     sample = trajectories.z[:: max(1, len(trajectories.z) // 1000)].reshape(-1, coarse.dimension)
-    shares = np.linspace(0.5 / count, 1 - 0.5 / count, count)
+    shares = np.concatenate([[END], np.linspace(0.5 / count, 1 - 0.5 / count, count - 2), [1 - END]])
     return [
         coarse.lower[axis] + coarse.range[axis] * np.arange(count) / count
         if periodic
@@ -130,20 +136,25 @@ def _pair_of_correlations(covariances: np.ndarray, number: int) -> np.ndarray:
     result = np.empty((walkers, 2), complex)
     for own in (0, 1):
         others, mine = covariances[:, fold != own].mean(axis=1), covariances[:, fold == own]
-        mode = _slowest_mode(others[0], others[number + 1])
-        values = np.einsum("i,lwij,j->wl", mode.conj(), mine[[0, number + 1, number + 2]], mode)
+        left, right = _slowest_modes(others[0], others[number + 1])
+        values = np.einsum("i,lwij,j->wl", left.conj(), mine[[0, number + 1, number + 2]], right)
         result[fold == own] = values[:, 1:] / values[:, 0].mean()
     return result
 
 
-def _slowest_mode(instant: Float[np.ndarray, "m m"], lagged: Float[np.ndarray, "m m"]) -> np.ndarray:
-    """The eigenvector of `instant K = lagged` of largest modulus, turning forwards where it turns."""
+def _slowest_modes(
+    instant: Float[np.ndarray, "m m"], lagged: Float[np.ndarray, "m m"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The left and right eigenvectors of `instant K = lagged` of largest modulus, turning forwards where they turn.
+
+    Without detailed balance both are needed, lest an error in one be an error in the rate.
+    """
     variance, vectors = np.linalg.eigh((instant + instant.T) / 2)
     kept = variance > SMALLEST_VARIANCE * variance[-1]
     white = vectors[:, kept] / np.sqrt(variance[kept])
-    found: Any = linalg.eig(white.T @ lagged @ white)
+    found: Any = linalg.eig(white.T @ lagged @ white, left=True)
     slowest = int(np.argmax(np.abs(found[0]) + 1e-12 * np.imag(found[0])))
-    return white @ found[1][:, slowest]
+    return white @ found[1][:, slowest], white @ found[2][:, slowest]
 
 
 def _rates(correlations: np.ndarray, lag: float) -> np.ndarray:

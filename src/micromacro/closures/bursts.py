@@ -54,7 +54,7 @@ class BurstSettings:
     - `length`: of a burst, in fast times.
     - `memory`: of the hidden coordinates below which they have forgotten the start.
     - `settled`: how nearly slopes must agree to be a plateau, as a share of the projected ones.
-    - `sweeps`: of Dynkin's formula.
+    - `sweeps`: of Dynkin's formula; the last alone corrects D.
     - `pilot_bursts`, `pilot_steps`: how many bursts look for the fast time, and how many steps each at most.
     """
 
@@ -69,6 +69,8 @@ class BurstSettings:
     def __post_init__(self):
         if self.length < 2:
             raise InputError("length", "be at least 2 fast times, to see the plateau", self.length)
+        if self.sweeps < 2:
+            raise InputError("sweeps", "be at least 2, one for b and one for D", self.sweeps)
 
 
 SETTINGS = BurstSettings()

@@ -8,8 +8,10 @@ $$\bar b(z_0) = b(z_0) + E\Big[\tfrac1w\big(Δ_2 - Δ_1 - \textstyle\int b(ξ_s)
 $$\bar D(z_0) = D(z_0) + E\Big[\tfrac1{2w}\big(Δ_2Δ_2^T - Δ_1Δ_1^T
 - \textstyle\int (Δ_s b^T + b Δ_s^T + 2D)(ξ_s)\,ds\big)\Big]$$
 hold where $(b, D) = (\bar b, \bar D)$, and a guess that is off by r leaves off by $(1 - S) r$, S the average over where
-ξ is between the lags. So a few sweeps from $b = D = 0$, whose first is Kramers and Moyal's quotient between two lags,
-remove the bias in the lag to any order; each guess is the smooth fit of the table before it, and so adds little noise.
+ξ is between the lags. So a few sweeps from b = 0, whose first is Kramers and Moyal's quotient between two lags, remove
+the bias in the lag to any order; each guess is the smooth fit of the table before it, and so adds little noise. For D
+they begin once b is known, for the motion by b enters the quotient squared, and one suffices: every further one would
+undo some of the averaging by S, and so amplify noise.
 The transient at lags below t_1 drops out of the difference. The increment is not regressed on ξ at t_1: hidden
 coordinates are correlated with that, and the slope would be the projected one again.
 
@@ -53,18 +55,23 @@ def displacement_table(
     lags: Lags,
     reference: SmoothClosure | None = None,
     requirements: LocalRequirements = REQUIREMENTS,
+    *,
+    drift_alone: bool = False,
 ) -> ClosureTable:
     """The right-hand sides above on the grid, for one guess; without one, the plain quotient between the lags.
 
+    With `drift_alone` the guess of D is zero.
+
     Where the closure curves the kernel of the averages does not blunt it: they are those of the rest beside the guess.
     """
-    z, values, clusters = _window_values(coarse, paths, lags, reference)
+    z, values, clusters = _window_values(coarse, paths, lags, reference, drift_alone=drift_alone)
     found = conditional_averages(coarse, grid, z, values, np.ones(len(z)), clusters, requirements)
     d, mean, stderr = coarse.dimension, found.mean, found.stderr
     if reference is None:
         stderr = np.hypot(stderr, smoothing_bias(grid, mean, found.half_width))
     else:
         drift, diffusion = _of_points(reference, jnp.asarray(grid.points))
+        diffusion = 0 * diffusion if drift_alone else diffusion
         mean = mean + np.concatenate([drift, diffusion.reshape(-1, d * d)], axis=1)
     return ClosureTable(
         z=grid.points,
@@ -83,22 +90,23 @@ def solve(
     sweeps: int,
     requirements: LocalRequirements = REQUIREMENTS,
 ) -> tuple[ClosureTable, SmoothClosure]:
-    """The table after `sweeps` improvements of the plain quotient, and the smooth guess that it was made with."""
+    """The table after `sweeps` (at least two) improvements of the plain quotient, and the guess that made it."""
     table = displacement_table(coarse, grid, paths, lags, None, requirements)
     smoothing = SmoothSettings(overlap=requirements.half_width)
     reference = smooth_closure(table, coarse, smoothing)
-    for sweep in range(sweeps):
-        table = displacement_table(coarse, grid, paths, lags, reference, requirements)
-        if sweep + 1 < sweeps:
-            reference = smooth_closure(table, coarse, smoothing)
-    return table, reference
+    for _ in range(sweeps - 1):
+        table = displacement_table(coarse, grid, paths, lags, reference, requirements, drift_alone=True)
+        reference = smooth_closure(table, coarse, smoothing)
+    return displacement_table(coarse, grid, paths, lags, reference, requirements), reference
 
 
-def _window_values(coarse: CoarseVariable, paths: BurstPaths, lags: Lags, reference: SmoothClosure | None):
+def _window_values(
+    coarse: CoarseVariable, paths: BurstPaths, lags: Lags, reference: SmoothClosure | None, *, drift_alone: bool
+):
     """ξ at each start `(m, d)`, what is averaged given it `(m, d + d²)`, and clusters `(m,)`."""
     position, width = paths.positions, paths.times[lags.second - lags.first]
     d = coarse.dimension
-    integrals = None if reference is None else _integrals(reference, paths)
+    integrals = None if reference is None else _integrals(reference, paths, drift_alone)
     starts, values = [], []
     for start in lags.starts:
         early, late = start + lags.first, start + lags.second
@@ -117,13 +125,13 @@ def _window_values(coarse: CoarseVariable, paths: BurstPaths, lags: Lags, refere
     return z, np.concatenate(values), np.tile(paths.clusters, len(lags.starts))
 
 
-def _integrals(reference: SmoothClosure, paths: BurstPaths):
+def _integrals(reference: SmoothClosure, paths: BurstPaths, drift_alone: bool):
     """Sums from the start to every record of b `(n, k, d)`, Δ bᵀ and D `(n, k, d, d)`."""
     bursts, records, d = paths.displacement.shape
     drift, diffusion = _of_points(reference, jnp.asarray(paths.positions.reshape(-1, d)))
     drift, diffusion = drift.reshape(bursts, records, d), diffusion.reshape(bursts, records, d, d)
     moment = paths.displacement[:, :, :, None] * drift[:, :, None, :]
-    diffusion = diffusion + paths.time_step / 2 * drift[:, :, :, None] * drift[:, :, None, :]
+    diffusion = (0 if drift_alone else diffusion) + paths.time_step / 2 * drift[:, :, :, None] * drift[:, :, None, :]
     return tuple(_left_sums(values, paths) for values in (drift, moment, diffusion))
 
 

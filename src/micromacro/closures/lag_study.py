@@ -178,17 +178,15 @@ def _plateau(lags, drift, diffusion, healed: float | None, left: float, settled:
     late = lags >= min(healed, lags[-2])
     agrees = np.ones(len(lags), bool)
     for value, error in (drift, diffusion):
-        agrees &= np.abs(value - _average(value, error, late)[0]) <= np.maximum(settled, error)
+        agrees &= np.abs(value - _average(value, error, late)[0]) <= np.maximum(settled, 1.5 * error)
     begin = min(int(np.argmax(agrees & np.append(agrees[1:], True))), int(np.argmax(late)))
     middle = (begin + len(lags)) // 2
     for value, error in (drift, diffusion):
         first, second = np.mean(value[begin:middle]), np.mean(value[middle:])
         if abs(first - second) > max(TREND, 3 * float(np.max(error))):
             return None, f"the slopes of the conditional moments still change at lag {lags[-1]:.3g}: no plateau"
-    return (
-        float(lags[begin]),
-        float(lags[-1]),
-    ), f"slopes settle by lag {lags[begin]:.3g} and stay until {lags[-1]:.3g}"
+    start, end = float(min(lags[begin], healed)), float(lags[-1])
+    return (start, end), f"slopes settle by lag {start:.3g} and stay until {end:.3g}"
 
 
 def _average(value: np.ndarray, error: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:

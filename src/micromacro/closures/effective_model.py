@@ -20,6 +20,8 @@ from micromacro.generators.perceptron import Perceptron
 
 QUIET = 0.1
 """The size of a new network's output."""
+LEAST_MEMORY = 0.02
+"""The least share of u that a linear fit must say is left after a lag for its logarithm to be believed."""
 UNIT = float(np.log(np.expm1(1.0)))
 """The number whose softplus is one."""
 
@@ -64,7 +66,10 @@ def scaling_of(coarse: CoarseVariable, pairs: SnapshotPairs) -> Scaling:
 
 @dataclass(frozen=True)
 class LinearFit:
-    """The best linear equation of the pairs in scaled units: drift `slope` u + `offset`, Cholesky factor of D."""
+    """The linear equation of constant noise that moves u as the pairs do, in scaled units.
+
+    Drift `slope` u + `offset`, Cholesky factor of D.
+    """
 
     slope: Float[np.ndarray, "d d"]
     offset: Float[np.ndarray, "d"]
@@ -72,14 +77,19 @@ class LinearFit:
 
     @classmethod
     def of(cls, scaling: Scaling, pairs: SnapshotPairs) -> "LinearFit":
-        """Weighted least squares of the displacements; constant along periodic axes."""
+        r"""Weighted least squares of the displacements, constant along periodic axes, turned into rates.
+
+        A displacement A u + c belongs to the slope $J = \log(1 + A)$ and the offset $J A^{-1} c$; where 1 + A is not the
+        exponential of a real matrix, or nearly singular, the rates are those of Euler's scheme.
+        """
         u = np.where(scaling.periodic, 0.0, scaling.position(pairs.start))
         moved = pairs.displacement / scaling.scale
         root = np.sqrt(pairs.weight / pairs.weight.sum())[:, None]
         design = np.concatenate([u, np.ones((len(u), 1))], axis=1)
         solution = np.linalg.lstsq(root * design, root * moved, rcond=None)[0]
         rest = root * (moved - design @ solution)
-        return cls(solution[:-1].T, solution[-1], np.linalg.cholesky(rest.T @ rest / 2))
+        rates = _rates(solution[:-1].T)
+        return cls(rates @ solution[:-1].T, rates @ solution[-1], np.linalg.cholesky(rest.T @ rest / 2))
 
 
 class LowerTriangle(eqx.Module):
@@ -153,6 +163,16 @@ class EffectiveModel(eqx.Module):
         drift = jax.lax.stop_gradient(self.drift_scale) * (line + QUIET * self.drift_network(features))
         base = jax.lax.stop_gradient(self.base_factor)
         return drift, jnp.sum(base[:, :, None] * self.triangle(features, own)[None], axis=1)
+
+
+def _rates(change: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """log(1 + A) / A, the unit matrix where the logarithm is of no use."""
+    values, vectors = np.linalg.eig(change)
+    if np.min(np.abs(1 + values)) < LEAST_MEMORY or np.any((values.real < -1) & (np.abs(values.imag) < 1e-12)):
+        return np.eye(len(change))
+    ratio = np.where(np.abs(values) < 1e-9, 1.0, np.log1p(values) / np.where(values == 0, 1.0, values))
+    found = vectors @ np.diag(ratio) @ np.linalg.inv(vectors)
+    return np.eye(len(change)) if np.linalg.cond(vectors) > 1e8 else found.real
 
 
 def _network(inputs: int, outputs: int, width: int, depth: int, key: Key[Array, ""]) -> Perceptron:

@@ -49,7 +49,7 @@ def print_branch(found: Branch) -> None:
         z, parameter = float(found.z[number, 0]), float(found.parameter[number])
         print(
             f"{s:10.3f}{z:10.4f}{found.z_stderr[number, 0]:9.4f}{parameter:11.4f}"
-            f"{found.parameter_stderr[number]:9.4f}{float(branch(np.array(z))):9.4f}"
+            f"{found.parameter_stderr[number]:9.4f}{branch(np.array([z]))[0]:9.4f}"
             f"  {STABILITY[int(found.stable[number])]}"
         )
     print(f"{found.force_evaluations:.2e} force evaluations")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from micromacro.equation_free.estimate import Estimate
 from micromacro.equation_free.fold import Fold, find_folds
-from micromacro.equation_free.linearisation import DENSE_DIMENSION, DenseLinearisation
+from micromacro.equation_free.linearisation import DENSE_DIMENSION, DenseLinearisation, leading
 from micromacro.equation_free.newton import Evaluation, NewtonSettings, Root, find_root
 from micromacro.equation_free.steady_states import DECIDED, Displacement
 from micromacro.equation_free.time_stepper import Stepper
@@ -135,7 +135,7 @@ def continue_branch(
 
 
 def _inside(point: _Point, scales: np.ndarray, settings: ContinuationSettings) -> bool:
-    return settings.lower <= point.state.value[-1] * scales[-1] <= settings.upper
+    return bool(settings.lower <= point.state.value[-1] * scales[-1] <= settings.upper)
 
 
 def _first(
@@ -188,8 +188,9 @@ def _point(root: Root, previous: np.ndarray) -> _Point:
     linear = root.linearisation
     assert isinstance(linear, DenseLinearisation), "the dimension was checked"
     tangent = linear.solve(np.eye(len(previous))[-1:])[0]
-    block = DenseLinearisation(linear.matrix[:-1, :-1], linear.replicates[:, :-1, :-1])
-    rate, error = (float(part[0].real) for part in block.eigenvalues(1))
+    # the parameter has no offset, so that the block of z is that at a fixed parameter
+    block = linear.shifted[:-1, :-1], linear.shifted_replicates[:, :-1, :-1]
+    rate, error = (float(part[0].real) for part in leading(*block, 1))
     stable = 0 if abs(rate) <= DECIDED * error else -int(np.sign(rate))
     # the last row of the matrix is the previous tangent, so that the new one goes the same way
     corrected = root.iterate - linear.solve(root.residual.value[None])[0]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from micromacro.equation_free.estimate import Estimate
 
-FITTED_POINTS = 6
+FITTED_POINTS = 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def find_folds(
 ) -> tuple[Fold, ...]:
     r"""A fold wherever the parameter's share of the tangent changes sign.
 
-    A parabola in arclength is fitted to the six nearest points, $λ(s) ≈ λ_0 + b s + c s^2$; the fold is its vertex,
+    A parabola in arclength is fitted to the four nearest points, $λ(s) ≈ λ_0 + b s + c s^2$; the fold is its vertex,
     and z that of its own parabola there. The noise is common to all points, so each replicate of the branch has its own
     vertex, and these give the error.
 

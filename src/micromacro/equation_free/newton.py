@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from micromacro.equation_free.estimate import Estimate, Significance, significance
 from micromacro.equation_free.linearisation import (
+    Derivative,
     Linearisation,
     Product,
     krylov_solve,
@@ -93,7 +94,8 @@ def find_root(function: Function, guess: Float[np.ndarray, "m"], settings: Newto
     now = function(point)
     test = significance(now.residual, level=settings.level, tolerance=settings.tolerance)
     while not test.zero and taken < settings.iterations:
-        step = krylov_solve(_product(function, point, now, settings.difference), -now.residual.value)
+        product = _product(function, point, now, settings.difference)
+        step = krylov_solve(lambda v, product=product: product(v).residual.value, -now.residual.value)
         moved = _damped(function, point, step, now.residual)
         if moved is None:
             break
@@ -119,18 +121,21 @@ def _outcome(test: Significance) -> Outcome:
 
 
 def _product(function: Function, point: np.ndarray, now: Evaluation, difference: float) -> Product:
-    """Directional derivatives of the residual by common random numbers."""
+    """Directional derivatives by common random numbers."""
 
-    def product(direction: np.ndarray) -> Estimate:
-        size = np.linalg.norm(direction)
-        if size == 0:
-            return Estimate(np.zeros_like(direction), np.zeros_like(now.residual.replicates))
-        rate = size / difference
-        ahead = function(point + direction / rate).residual
-        value, replicates = ahead.value - now.residual.value, ahead.replicates - now.residual.replicates
-        return Estimate(rate * value, rate * replicates)
+    def product(direction: np.ndarray) -> Derivative:
+        rate = float(np.linalg.norm(direction)) / difference
+        if rate == 0:
+            zero = Estimate(np.zeros_like(direction), np.zeros_like(now.residual.replicates))
+            return Derivative(zero, zero)
+        ahead = function(point + direction / rate)
+        return Derivative(_rate(ahead.residual, now.residual, rate), _rate(ahead.offset, now.offset, rate))
 
     return product
+
+
+def _rate(ahead: Estimate, now: Estimate, rate: float) -> Estimate:
+    return Estimate(rate * (ahead.value - now.value), rate * (ahead.replicates - now.replicates))
 
 
 def _damped(function: Function, point: np.ndarray, step: np.ndarray, residual: Estimate):

@@ -1,9 +1,9 @@
 r"""Coarse projective integration: short bursts give the slope, and the coarse state leaps along it.
 
 Forward Euler, of first order: $z_{n+1} = Φ_τ(z_n) + (Δ - τ) s_n$ with s the slope over the horizon τ of a burst.
-Source: Gear and Kevrekidis, SIAM J. Sci. Comput. 24, 1091 (2003). Midpoint, of second order: the slope comes from another burst
-that begins where the first one leaps to, so early that the middle of its horizon is the middle of what is left of the
-step. Source: Lee and Gear, J. Comput. Appl. Math. 201, 258 (2007).
+Source: Gear and Kevrekidis, SIAM J. Sci. Comput. 24, 1091 (2003). Midpoint, of second order: the slope comes from
+another burst that begins where the first one leaps to, so early that the middle of its horizon is the middle of what is
+left of the step. Source: Lee and Gear, J. Comput. Appl. Math. 201, 258 (2007).
 
 What it saves in force evaluations it pays in noise: the same replicas watched for a share τ/Δ of the time tell as much
 less of the slope. It wins where the time step, not the number of replicas, limits the direct simulation.

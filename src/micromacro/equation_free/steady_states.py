@@ -13,7 +13,6 @@ from micromacro.equation_free.estimate import Estimate, Significance
 from micromacro.equation_free.newton import Evaluation, NewtonSettings, Outcome, find_root
 from micromacro.equation_free.time_stepper import CoarseStep, Stepper
 
-LOGARITHM_STEPS = 30
 DECIDED = 2.0
 """Standard errors of a growth rate from zero, beyond which stability is known."""
 
@@ -101,35 +100,14 @@ def find_steady_state(
     root = find_root(function, guess / scale, settings or NewtonSettings())
     values, errors = root.linearisation.eigenvalues(min(eigenvalues, len(guess)))
     assert function.last is not None, "the residual was evaluated"
-    healing, horizon = function.last.times[1], function.last.times[-1] - function.last.times[1]
-    rates, slopes = growth_rates(values, healing, horizon)
+    horizon = function.last.times[-1] - function.last.times[1]
     return SteadyState(
         root.point.map(lambda point: point * scale),
         root.outcome,
         root.test,
         root.iterations,
-        rates,
-        errors / np.abs(slopes),
-        np.exp(rates * horizon),
+        np.log1p(values) / horizon,
+        errors / (horizon * np.abs(1 + values)),
+        1 + values,
         function.force_evaluations,
     )
-
-
-def growth_rates(
-    values: Complex[np.ndarray, "k"], healing: float, horizon: float
-) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
-    r"""Rates λ with $e^{λ h}(e^{λ T} - 1)$ equal to the eigenvalues of the displacement, and its slopes there.
-
-    z also moves while it heals, for the time h, so the eigenvalues are not quite $e^{λT} - 1$.
-    """
-    rates = np.log1p(values) / horizon
-    for _ in range(LOGARITHM_STEPS):
-        grown = np.exp(rates * healing)
-        excess = grown * np.expm1(rates * horizon) - values
-        rates = rates - excess / _slope(rates, healing, horizon)
-    return rates, _slope(rates, healing, horizon)
-
-
-def _slope(rates: Complex[np.ndarray, "k"], healing: float, horizon: float) -> Complex[np.ndarray, "k"]:
-    end = healing + horizon
-    return end * np.exp(rates * end) - healing * np.exp(rates * healing)

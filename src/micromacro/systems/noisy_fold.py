@@ -29,7 +29,7 @@ def coarse(state: Float[Array, "2"]) -> Float[Array, "1"]:
     return state[:1]
 
 
-def branch(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def branch(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """The parameter λ at which x is a steady state of the averaged equation."""
     return x**3 - AVERAGED * x
 
@@ -37,10 +37,10 @@ def branch(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 def fold() -> tuple[float, float]:
     """The fold (x, λ) of the upper branch of the averaged equation; the other is its mirror image."""
     x = float(np.sqrt(AVERAGED / 3))
-    return x, float(branch(np.array(x)))
+    return x, float(branch(np.array([x]))[0])
 
 
-def effective_diffusion(x: Float[np.ndarray, "..."], epsilon: float) -> Float[np.ndarray, "..."]:
+def effective_diffusion(x: Float[np.ndarray, "*n"], epsilon: float) -> Float[np.ndarray, "*n"]:
     """D(x) of the noise that the fast variable leaves on x."""
     return epsilon * (
         VARIANCE * (AVERAGED - 3 * x**2) ** 2 + 9 * VARIANCE**2 * x**2 + 2 * VARIANCE**3 * np.ones_like(x)

@@ -62,9 +62,9 @@ def _sections(data: ReportData) -> list[Section]:
         Section(
             "Closure",
             "Drift b and diffusion D of dz = b dt + √(2D) dW (Itô), and conditional averages.",
-            closure_pictures(data),
+            closure_pictures(data) + lag_picture(data),
         ),
-        Section("Routes to the closure", reduction_note(data), lag_picture(data), [routes_table(data)]),
+        Section("Routes to the closure", reduction_note(data), tables=[routes_table(data)]),
         Section(
             "Reduced dynamics",
             "The closed equation alone: its stationary density should be that of the free energy, its times those of "

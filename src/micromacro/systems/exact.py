@@ -21,6 +21,8 @@ class ExactAnswers:
     - `conditional_variance`: `(n, d)` to `(n, Y)`.
     - `drift`: `(n, d)` to `(n, d)`, the projected drift b(z).
     - `diffusion`: `(n, d)` to `(n, d, d)`, the projected D(z) of dz = b dt + sqrt(2 D) dW.
+    - `homogenised_drift`, `homogenised_diffusion`: b and D of the equation for ξ beyond the fast time, which bursts and
+      learned equations see; left out where time scales do not separate.
     - `sample_conditional`: `(z (d,), count, numpy Generator)` to `(count, Y)`, exact draws from p(q | ξ = z).
     """
 
@@ -32,4 +34,6 @@ class ExactAnswers:
     conditional_variance: Callable | None = None
     drift: Callable | None = None
     diffusion: Callable | None = None
+    homogenised_drift: Callable | None = None
+    homogenised_diffusion: Callable | None = None
     sample_conditional: Callable | None = None

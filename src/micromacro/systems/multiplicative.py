@@ -84,12 +84,17 @@ def _answers() -> ExactAnswers:
         fast = np.sin(z[0]) + np.sqrt(0.5) * rng.standard_normal(count)
         return np.column_stack([np.full(count, z[0]), fast])
 
+    def diffusion(z: Float[np.ndarray, "n 1"]) -> Float[np.ndarray, "n 1 1"]:
+        return effective_variance(z)[:, :, None] / 2
+
     return ExactAnswers(
         known="F, moments, b, D, each to O(ε)",
         free_energy=free_energy,
         conditional_mean=lambda z: np.hstack([z, np.sin(z)]),
         conditional_variance=lambda z: np.tile([0.0, 0.5], (len(z), 1)),
         drift=np.sin,
-        diffusion=lambda z: effective_variance(z)[:, :, None] / 2,
+        diffusion=diffusion,
+        homogenised_drift=np.sin,
+        homogenised_diffusion=diffusion,
         sample_conditional=sample,
     )

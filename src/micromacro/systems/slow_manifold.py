@@ -116,5 +116,8 @@ def _answers(epsilon: float) -> ExactAnswers:
         conditional_variance=conditional_variance,
         drift=lambda z: (gain[2] - 1) * np.asarray(z, float),
         diffusion=lambda z: np.full((len(z), 1, 1), TEMPERATURE),
+        # the slowest rate of the linear system is 1, and D is what keeps the stationary variance
+        homogenised_drift=lambda z: -np.asarray(z, float),
+        homogenised_diffusion=lambda z: np.full((len(z), 1, 1), variance),
         sample_conditional=sample,
     )

@@ -21,6 +21,8 @@ from micromacro.run import Result, run
 
 CASES = ("hidden-barrier", "quadratic-slow-manifold", "multiplicative-closure", "three-atom")
 LOW = 8.0
+ROUNDING = 1e-9
+HEAD = (("z² b", 7), ("z² D", 7), ("rms b", 8), ("rms D", 8), ("worst b", 9), ("worst D", 9), ("cost", 10))
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def show(name: str, result: Result) -> None:
 def judge(result: Result, table: ClosureTable, route: str) -> Float[np.ndarray, "6"]:
     """Mean squared z-scores of b and D, then errors as shares of the range of b and of D: rms, and largest.
 
-    Where F is below 8 kT.
+    Where F is below 8 kT. No z-score where all is exact to rounding.
     """
     exact = result.case.exact
     assert exact is not None, "built-in cases have exact answers"
@@ -65,7 +67,10 @@ def judge(result: Result, table: ClosureTable, route: str) -> Float[np.ndarray, 
         return np.full(6, np.nan)
     drift, diffusion = (answer(table.z[known]) for answer in answers)
     b, matrix = table.drift[known] - drift, table.diffusion[known] - diffusion
-    scores = np.mean((b / table.drift_stderr[known]) ** 2), np.mean((matrix / table.diffusion_stderr[known]) ** 2)
+    scores = [
+        np.mean((error / stderr[known]) ** 2) if np.max(np.abs(error)) > ROUNDING * np.max(np.abs(values)) else np.nan
+        for error, stderr, values in ((b, table.drift_stderr, drift), (matrix, table.diffusion_stderr, diffusion))
+    ]
     b, matrix = np.abs(b) / np.ptp(drift), np.abs(matrix) / np.max(np.abs(diffusion), axis=(1, 2), keepdims=True)
     return np.array([*scores, np.sqrt(np.mean(b**2)), np.sqrt(np.mean(matrix**2)), b.max(), matrix.max()])
 

@@ -34,8 +34,8 @@ FEWEST_WALKERS, MOST_WALKERS = 32, 512
 MOST_FRAMES = 4000
 SLOW_TIMES, FEWEST_SLOW_TIMES = 20.0, 4.0
 FRAMES_PER_SLOW_TIME, FRAMES_PER_FAST_TIME = 40, 4
-LAG_OF_FAST_TIMES, LAG_OF_SLOW_TIME = 3.0, 0.1
-MOST_PAIRS = 60_000
+LAG_OF_PLATEAU = 3.0
+MOST_PAIRS = 200_000
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
     result = Reduction(projected)
     if isinstance(found, str):
         return replace(result, reasons=dict.fromkeys(("bursts", "learned", "full_model"), found))
-    result = replace(result, bursts=found, reasons={} if found.table is not None else {"bursts": found.reason})
+    result = replace(result, bursts=found)
+    if found.table is None:
+        return replace(result, reasons=dict.fromkeys(("bursts", "learned", "full_model"), found.reason))
     trajectories = _full_model_stage(run, sampled, projected, found)
     if isinstance(trajectories, str):
         return replace(result, reasons=result.reasons | dict.fromkeys(("learned", "full_model"), trajectories))
@@ -261,10 +263,9 @@ def _learned_stage(
     run: stages.Run, trajectories: FullTrajectories, bursts: BurstClosure, projected: ClosureTable
 ) -> Learned | str:
     case = run.case
-    fast = bursts.healing_time or 0.0
-    slow = float(slowest_modes(ReducedDynamics.from_table(projected, case.coarse), 1).time_scales[0])
-    wanted = max(LAG_OF_FAST_TIMES * fast, LAG_OF_SLOW_TIME * slow)
-    lag = trajectories.interval * max(1, round(wanted / trajectories.interval))
+    assert bursts.plateau is not None
+    # what went on before the plateau biases by its share of the lag; longer lags blur what b does within them
+    lag = trajectories.interval * max(1, round(LAG_OF_PLATEAU * bursts.plateau[0] / trajectories.interval))
     pairs = snapshot_pairs(case.coarse, trajectories.z, trajectories.interval, lag, trajectories.force_evaluations)
     pairs = pairs.select(np.arange(0, len(pairs.start), max(1, -(-len(pairs.start) // MOST_PAIRS))))
     settings = EffectiveSettings()

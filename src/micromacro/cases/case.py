@@ -90,7 +90,7 @@ class CloseSettings:
 
     observables: dict[str, Callable] = field(default_factory=dict)
     basins: dict[str, tuple] = field(default_factory=dict)
-    bursts: int = 2_000_000
+    bursts: int = 4_000_000
     full_model: int = 4_000_000
 
 

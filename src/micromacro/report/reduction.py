@@ -32,7 +32,8 @@ def lag_picture(data: ReportData) -> list[Picture]:
     legend_above(slopes)
     caption = (
         f"Slope of the conditional moments over the projected one at lag zero, ± {BAND:g} standard errors, and how "
-        f"much hidden coordinates remember of the start. Shaded: the plateau. {study.reason[:1].upper()}{study.reason[1:]}."
+        "much hidden coordinates remember of the start. Shaded: the plateau. "
+        f"{study.reason[:1].upper()}{study.reason[1:]}."
     )
     return [picture(figure, "Slopes of the conditional moments and memory against the lag", caption)]
 

@@ -31,7 +31,7 @@ def test_error_bar_of_a_fold_is_right(known):
     """Noise of the displacement shifts the parameter by 2 noise everywhere, hence at the fold."""
     scores = []
     settings = ContinuationSettings(step=0.1, points=12)
-    for seed in range(12):
+    for seed in range(8):
         stepper = known(cubic, noise=2e-3, seed=seed)
         (one, *_) = continue_branch(stepper, np.array([0.9]), -0.17, direction=-1, settings=settings).folds
         assert one.parameter.stderr[0] == pytest.approx(4e-3, rel=0.5)

@@ -246,7 +246,8 @@ def test_a_refresh_left_out_is_caught(wells, monkeypatch):
         return ChainState(walker, state.coarse), CycleInfo(*shares, local)
 
     monkeypatch.setattr(chains, "cycle", stale)
-    assert wells.deviations(wells.after(Wells(), sampler=wells.lifts()))[:-2].max() > CAUGHT
+    wide = Wells(0.5, (0.4, 0.25))
+    assert wells.deviations(wells.after(wide, tilted(wells.macro, 1.0), wells.lifts()))[:-2].max() > CAUGHT
 
 
 def test_moved_chains_and_fresh_draws_have_the_same_law(wells):

@@ -195,9 +195,9 @@ def main() -> None:
     parser.add_argument("--walkers", type=int, default=128)
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--local-steps", type=int, default=2)
-    parser.add_argument("--mala-walkers", type=int, default=1024)
+    parser.add_argument("--mala-walkers", type=int, default=512)
     parser.add_argument("--mala-steps", type=int, default=40_000)
-    parser.add_argument("--every", type=int, default=20, help="steps of MALA between frames")
+    parser.add_argument("--every", type=int, default=10, help="steps of MALA between frames")
     asked = parser.parse_args()
     ratios = [compare(name, asked) for name in asked.cases]
     if min(ratios) < 1:

@@ -91,6 +91,13 @@ def test_stderr_of_the_time_scale_is_the_scatter():
     assert abs(scores.mean()) < 0.7
 
 
+def test_lags_too_short_to_tell_do_not_hide_longer_ones():
+    found = slowest_time_scale(trajectories(process(1 / SLOW, 4000, 40, 4, interval=0.006), interval=0.006), LINE)
+    value, stderr = found.value
+    assert np.isnan(found.time_scales[0])
+    assert abs(value - SLOW) < 3.5 * stderr
+
+
 def test_a_driven_circle_turns():
     """Constant drift v on a circle: λ = -1 ± i v."""
     rng, speed = np.random.default_rng(3), 1.5

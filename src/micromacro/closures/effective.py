@@ -79,14 +79,14 @@ class Ensemble(eqx.Module):
     scaling: Scaling
 
     def each(self, z: Float[Array, "d"]) -> tuple[Float[Array, "members d"], Float[Array, "members d d"]]:
-        """B and D of every member at one z."""
+        """Drift and diffusion of every member at one z."""
         u = self.scaling.position(z)
         drift, factor = eqx.filter_vmap(lambda model: model(u))(self.members)
         diffusion = jax.vmap(lambda one: product(one, one.T))(factor)
         return self.scaling.drift(drift), self.scaling.diffusion(diffusion)
 
     def __call__(self, z: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
-        """B and the lower Cholesky factor of D, means over the members."""
+        """The drift and the lower Cholesky factor of D, means over the members."""
         drift, diffusion = self.each(z)
         return jnp.mean(drift, axis=0), lower_factor(jnp.mean(diffusion, axis=0))
 
@@ -125,7 +125,7 @@ class EffectiveDynamics:
         return self.pairs.force_evaluations
 
     def drift(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
-        """B at one z, in units of z per time; differentiable."""
+        """The drift at one z, in units of z per time; differentiable."""
         return jnp.mean(self.ensemble.each(z)[0], axis=0)
 
     def diffusion(self, z: Float[Array, "d"]) -> Float[Array, "d d"]:
@@ -137,7 +137,7 @@ class EffectiveDynamics:
         return _log_likelihood(self.scheme, self.ensemble, pairs)
 
     def table(self, grid: Grid, requirements: LocalRequirements = REQUIREMENTS) -> ClosureTable:
-        """B and D on a grid, NaN where there were too few pairs.
+        """Drift and diffusion on a grid, NaN where there were too few pairs.
 
         The standard error joins the spread of the members, widened by Student's t, and the bias of the scheme.
         """

@@ -93,7 +93,7 @@ class GaussianScheme:
 
 
 def euler_maruyama_moments(coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
-    """B h and 2 D h."""
+    """The moments b h and 2 D h."""
     drift, factor = coefficients(start)
     return lag * drift, 2 * lag * product(factor, factor.T)
 

@@ -87,8 +87,9 @@ def slowest_time_scale(
         known = (error < LARGEST_ERROR * rates) & (lags * rates < LONGEST_LAG)
         time_scales = np.where(known, 1 / rates, np.nan)
         periods = np.where(np.isfinite(time_scales), 2 * np.pi / np.abs(turns), np.nan)
-    # once the correlation is lost, a lag beyond may seem to know it by chance
-    usable = np.logical_and.accumulate(known | (lags < shortest_lag)) & (lags >= shortest_lag)
+    known_here = known & (lags >= shortest_lag)
+    # the shortest lags may be lost in noise too; but beyond one that is, after some that were not, chance alone speaks
+    usable = known_here & ~np.logical_or.accumulate(np.logical_or.accumulate(known_here) & ~known)
     chosen = _first_on_the_plateau(rates, replicas, usable)
     return ImpliedTimeScale(lags, time_scales, error * time_scales**2, periods, chosen)
 

@@ -14,6 +14,7 @@ from micromacro.closures.smooth import smooth_closure
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.systems.hidden_barrier import hidden_barrier
+from micromacro.systems.model import OverdampedSystem
 from micromacro.systems.multiplicative import multiplicative_closure
 from micromacro.systems.reference import Reference
 from micromacro.systems.slow_manifold import correlation, quadratic_slow_manifold, stationary_covariance
@@ -206,3 +207,31 @@ def test_at_the_default_cost(case):
     assert np.all(errors < 0.06), errors
     smooth = [smooth_closure(table, system.coarse).table(z) for table in tables]
     assert np.all(np.mean([judge(table, *answer)[1] for table in smooth], axis=0) < 0.04)
+
+
+@pytest.mark.slow
+def test_two_coarse_variables_with_a_stiff_tilted_valley():
+    r"""$V = x^2/2 + \cos w + (y - 0.7 x)^2/2ε$: along the valley D is 1/(1 + 0.7²) in x, where projection gives 1."""
+    epsilon = 0.02
+    system = OverdampedSystem(
+        lambda q: q[0] ** 2 / 2 + jnp.cos(q[1]) + (q[2] - 0.7 * q[0]) ** 2 / (2 * epsilon),
+        3,
+        np.zeros((1, 3)),
+        time_step=1e-3,
+    )
+    coarse = CoarseVariable(lambda q: q[:2], np.array([-1.5, -np.pi]), np.array([1.5, np.pi]), (False, True))
+    rng, grid = np.random.default_rng(0), uniform_grid(coarse, (8, 8))
+    z = coarse.lower + rng.random((4000, 2)) * coarse.range
+    states = np.column_stack([z, 0.7 * z[:, 0] + np.sqrt(epsilon) * rng.standard_normal(4000)])
+    even, clusters = np.ones(4000), np.arange(4000)
+    settings = BurstSettings(evaluations=1_500_000)
+    found = burst_closure(system, coarse, grid, states, even, clusters, jax.random.key(0), settings=settings)
+    valley = np.array([1 / (1.49 + epsilon), 1.0])  # the slow rate to first order in ε
+    drift = valley * np.stack([-grid.points[:, 0], np.sin(grid.points[:, 1])], axis=1)
+    score = (found.table.drift - drift) / found.table.drift_stderr
+    assert 0.5 < np.mean(score**2) < 1.6, np.mean(score**2)
+    score = (found.table.diffusion - np.diag(valley)) / found.table.diffusion_stderr
+    assert np.all((np.mean(score**2, axis=0) > 0.4) & (np.mean(score**2, axis=0) < 2)), np.mean(score**2, axis=0)
+    np.testing.assert_allclose(found.table.diffusion.mean(axis=0), np.diag(valley), atol=0.05)
+    assert abs(found.short_lag_table.diffusion.mean(axis=0)[0, 0] - 1) < 0.1
+    assert found.study.departure(0.0) > 5

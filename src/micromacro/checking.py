@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro import stages
-from micromacro.closures.files import PROJECTED
+from micromacro.closures.files import PROJECTED, ROUTES
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics
 from micromacro.closures.table import ClosureTable
@@ -139,8 +139,17 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
     if learned is not None:
         unsure = "" if learned.passed else "does not predict snapshots that it has not seen, "
         remarks.append(f"learned equation at lag {learned.lag:.3g}: {unsure}{learned.reason}")
-    remarks += [f"no {route.replace('_', ' ')}: {reason}" for route, reason in found.reasons.items()]
+    remarks += [f"no closure from {what}: {reason}" for reason, what in _by_reason(found.reasons).items()]
     return worst_of(parts, remarks)
+
+
+def _by_reason(reasons: dict[str, str]) -> dict[str, str]:
+    """What is missing of the routes, by why."""
+    return {
+        reason: " or ".join(route for route, other in reasons.items() if other == reason and route in ROUTES)
+        for reason in reasons.values()
+        if any(other == reason for route, other in reasons.items() if route in ROUTES)
+    }
 
 
 def _difference(first: ClosureTable, second: ClosureTable, allowance: float) -> tuple[float, float]:

@@ -92,7 +92,7 @@ def draw(found: Branch, file: Path) -> None:
 def main() -> None:
     """Follow the branch, print it, draw it, and fail where a fold is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicas", type=int, default=400)
+    parser.add_argument("--replicas", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, help="where to draw it")
     given = parser.parse_args()

@@ -18,10 +18,10 @@ from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.chain import sample_micro_macro
 from micromacro.checking import run_checks
-from micromacro.closures.bursts import BurstClosure
-from micromacro.closures.files import PROJECTED, read_closures, write_closures
+from micromacro.closures.bursts import BurstClosure, burst_requirements
+from micromacro.closures.files import BURSTS, LEARNED, PROJECTED, read_closures, write_closures
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
-from micromacro.closures.smooth import SmoothClosure, smooth_closure
+from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
@@ -39,6 +39,8 @@ from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
 DRAWS_AT_ONCE = 10_000
+LEARNED_FEATURES = 8
+"""Over so large a share of the range the errors of a learned equation go together."""
 METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro")
 NEED_DENSITIES = ("generator", "micro-macro")
 SUMMARY = "summary.json"
@@ -272,7 +274,10 @@ class Result:
 
     def smooth_closure(self, route: str = PROJECTED) -> SmoothClosure:
         """b(z) and D(z) of one route as smooth differentiable functions, with their standard errors."""
-        return smooth_closure(self.closure_by(route), self.case.coarse)
+        table = self.closure_by(route)
+        grid = self.free_energy.grid
+        kernels = {BURSTS: burst_requirements(grid).half_width, LEARNED: max(grid.shape) / LEARNED_FEATURES}
+        return smooth_closure(table, self.case.coarse, SmoothSettings(overlap=kernels.get(route, 1.0)))
 
     @cached_property
     def generator(self) -> Generator | DensityGenerator | None:

@@ -155,11 +155,12 @@ def burst_closure(
     if stationary_weights is not None and study.healing_time is not None:
         shares = stationary_weights[picked] / weights[picked]
         lifting = check_lifting(coarse, paths, shares, study.healing_time)
-    local = requirements or _requirements(grid)
+    local = requirements or burst_requirements(grid)
     return _closed(coarse, grid, paths, study, lifting, settings, local, pilot)
 
 
-def _requirements(grid: Grid) -> LocalRequirements:
+def burst_requirements(grid: Grid) -> LocalRequirements:
+    """What local averages over bursts need: wide kernels, since the guess that they correct holds what is sharper."""
     kernels = {1: 20, 2: 12}.get(len(grid.shape), 8)
     return LocalRequirements(half_width=max(1.0, max(grid.shape) / kernels))
 

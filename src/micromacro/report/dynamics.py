@@ -30,9 +30,9 @@ def closure_pictures(data: ReportData) -> list[Picture]:
         return []
     others = {route: dict(_named_values(data, table)) for route, table in data.other_closures.items()}
     pictures = []
-    for name, *column in _quantities(data, data.closure):
-        beside = {route: values[name] for route, values in others.items() if name in values}
-        pictures.append(_quantity(data, name, *column, beside))
+    for name, values, stderr, exact in _quantities(data, data.closure):
+        beside = {route: named[name] for route, named in others.items() if name in named}
+        pictures.append(_quantity(data, name, values, stderr, exact, beside))
     return [one for one in pictures if one is not None]
 
 
@@ -83,8 +83,8 @@ def _quantity(data: ReportData, name: str, values, stderr, exact, beside: dict) 
     figure, (axes,) = new_figure((5.2, 3.0))
     z = data.z[:, 0]
     band(axes, z, values, stderr, "projected" if beside else f"estimate ± {BAND:g} standard errors")
-    for colour, (route, other) in zip(SERIES[1:], beside.items(), strict=False):
-        band(axes, z, *other, route, colour)
+    for colour, (route, (other, error)) in zip(SERIES[1:], beside.items(), strict=False):
+        band(axes, z, other, error, route, colour)
     exact_line(axes, z, exact)
     limit_to(axes, values, exact, *(other for other, _ in beside.values()))
     axes.set(xlabel=data.coarse_names[0], ylabel=name, xlim=(data.lower[0], data.upper[0]))

@@ -36,8 +36,13 @@ def test_every_key_of_the_case_file_is_documented():
         assert f"`{key}`" in page or f"`[{key}]`" in page, key
 
 
+def example_of(page: str) -> str:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    return example
+
+
 @pytest.mark.slow
-def test_python_example_of_the_readme_runs(tmp_path, monkeypatch):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/equation-free.md"])
+def test_python_example_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example_of(page), page, "exec"), {})

@@ -132,13 +132,12 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
         shift = f"hidden means shift by {bursts.lifting.shift:.2g} standard deviations as bursts heal"
         remarks += [shift] if bursts.lifting.passed else []
         parts += [] if bursts.lifting.passed else [_Part(shift, bursts.lifting.shift, LARGEST_SHIFT)]
-    if bursts is not None and bursts.table is not None and learned is not None and learned.passed:
+    if bursts is not None and bursts.table is not None and learned is not None:
         name = "learned equation against bursts, mean squared z-score"
         allowance = LEAST_ALLOWANCE + (bursts.healing_time or 0.0) / (2 * learned.lag)
         parts.append(_Part(name, *_difference(learned.table, bursts.table, allowance)))
     if learned is not None:
-        unsure = "" if learned.passed else "does not predict snapshots that it has not seen, "
-        remarks.append(f"learned equation at lag {learned.lag:.3g}: {unsure}{learned.reason}")
+        remarks.append(f"learned equation at lag {learned.lag:.3g}: {learned.reason}")
     remarks += [f"no closure from {what}: {reason}" for reason, what in _by_reason(found.reasons).items()]
     return worst_of(parts, remarks)
 

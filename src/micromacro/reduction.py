@@ -46,12 +46,11 @@ class Learned:
 
     - `table`: on the grid, NaN where there were too few snapshots.
     - `lag`: between the two snapshots of a pair, in units of time.
-    - `passed`, `reason`: whether its transition density predicts pairs that training did not see.
+    - `reason`: how well its transition density predicts pairs that training did not see.
     """
 
     table: ClosureTable
     lag: float
-    passed: bool
     reason: str
 
 
@@ -95,7 +94,7 @@ class Reduction:
                 "force_evaluations": bursts.evaluations,
                 "reason": bursts.reason,
             },
-            "learned": learned and {"lag": learned.lag, "passed": learned.passed, "reason": learned.reason},
+            "learned": learned and {"lag": learned.lag, "reason": learned.reason},
             "agreement": {route: _agreement_row(one) for route, one in self.agreement.items()},
             "reasons": self.reasons,
         }
@@ -275,16 +274,18 @@ def _learned_stage(
         table = found.table(_grid(run, projected))
         record = xr.Dataset({"z": (("cell", "component"), table.z)}).assign(records.table_variables(table))
         check = found.residual_check
-        record.attrs = {"lag": lag, "passed": int(check.passed), "reason": check.reason}
+        record.attrs = {"passed": int(check.passed), "reason": check.reason}
         return record
 
     try:
         record = run.stage("effective_equation", settings.training_steps, "training steps", compute)
     except InputError as error:
         return f"the snapshots are too few to learn from: {error}"
+    if not record.attrs["passed"]:
+        return f"the equation learned at lag {lag:.3g} does not predict unseen snapshots: {record.attrs['reason']}"
     table = records.read_table(record)
     assert table is not None
-    return Learned(table, float(record.attrs["lag"]), bool(record.attrs["passed"]), str(record.attrs["reason"]))
+    return Learned(table, lag, str(record.attrs["reason"]))
 
 
 def _grid(run: stages.Run, projected: ClosureTable):

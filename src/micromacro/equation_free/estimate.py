@@ -40,6 +40,10 @@ class Estimate:
         """Standard error of each component."""
         return np.sqrt(np.diagonal(self.covariance))
 
+    def __str__(self) -> str:
+        """Each component with its standard error."""
+        return ", ".join(f"{one:.4g} ± {error:.2g}" for one, error in zip(self.value, self.stderr, strict=True))
+
     def map(self, function: Callable[[Float[np.ndarray, "m"]], Float[np.ndarray, "k"]]) -> "Estimate":
         """A function of the estimate, `(m,)` to `(k,)`, with the errors that follow."""
         return Estimate(function(self.value), np.stack([function(one) for one in self.replicates]))

@@ -9,6 +9,7 @@ $kT\sum_i m_i\,\partial_i\xi_a\,\partial_i\xi_b$.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -71,8 +72,7 @@ def projected_terms(
     **Returns:** drift terms `(n, d)`, in units of z per time, and diffusion terms `(n, d, d)`, in squared units of z
     per time. Costs n force evaluations, one per state, which the caller counts.
     """
-    function = unwrapped(system, coarse)
-    compiled = jax.jit(jax.vmap(lambda state: generator_terms(system, function, state)))
+    compiled = _compiled_terms(system, coarse)
     count, chunk = len(states), max(1, min(chunk, len(states)))
     drift = np.empty((count, coarse.dimension))
     diffusion = np.empty((count, coarse.dimension, coarse.dimension))
@@ -83,3 +83,10 @@ def projected_terms(
         drift[start : start + chunk] = drift_part[: len(part)]
         diffusion[start : start + chunk] = diffusion_part[: len(part)]
     return drift, diffusion
+
+
+@lru_cache(maxsize=8)
+def _compiled_terms(system: System, coarse: CoarseVariable) -> Callable:
+    """The terms of a batch of states: compiled once for a system and its coarse variable."""
+    function = unwrapped(system, coarse)
+    return jax.jit(jax.vmap(lambda state: generator_terms(system, function, state)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from micromacro.report.data import ReportData
-from micromacro.report.style import BAND, MUTED, OTHER, Picture, band, legend_above, new_figure, picture
+from micromacro.report.style import BAND, MUTED, OTHER, Picture, band, legend_above, limit_to, new_figure, picture
 from micromacro.report.tables import Table, number
 
 LIMITS = {
@@ -12,6 +12,8 @@ LIMITS = {
     "learned": "an equation learned from snapshots",
 }
 """How each route comes by its closure."""
+LEAST_SHOWN = (0.9, 1.1)
+"""Ratios between these are always within the picture: what differs by less is no news."""
 
 
 def lag_picture(data: ReportData) -> list[Picture]:
@@ -27,6 +29,8 @@ def lag_picture(data: ReportData) -> list[Picture]:
     for axes in (slopes, memory):
         if study.plateau is not None:
             axes.axvspan(*study.plateau, color="#e3f4ee", zorder=0)
+    ratios = np.concatenate([study.drift_ratio, study.diffusion_ratio])
+    limit_to(slopes, ratios, np.array(LEAST_SHOWN))
     slopes.set(ylabel="over the projected")
     memory.set(xlabel="lag", ylabel="memory", xlim=(0, study.lags[-1]), ylim=(min(0.0, np.min(study.memory)), 1.05))
     legend_above(slopes)

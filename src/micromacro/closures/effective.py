@@ -21,6 +21,7 @@ from scipy import stats
 
 from micromacro.closures.conditional import REQUIREMENTS, LocalRequirements, conditional_averages
 from micromacro.closures.effective_model import EffectiveModel, LinearFit, Scaling, scaling_of
+from micromacro.closures.fisher_scoring import FisherScoring
 from micromacro.closures.linear_flow import lower_factor, product
 from micromacro.closures.residuals import ResidualCheck, clustered_mean, per_pair, residual_check
 from micromacro.closures.schemes import SCHEMES
@@ -30,8 +31,7 @@ from micromacro.closures.transition import Moments, Scheme, scheme_bias
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError, PhysicsError
 from micromacro.estimates.surface import Grid
-from micromacro.generators.descent import Descent
-from micromacro.generators.training import Data, Pairs, Trained, TrainingSettings, numpy_rng, train
+from micromacro.generators.training import Data, Trained, TrainingSettings, numpy_rng, train
 
 LEAST_CLUSTERS = 8
 """Fewer independent clusters give no standard error worth the name."""
@@ -165,15 +165,16 @@ class EffectiveDynamics:
 
 
 @dataclass(frozen=True)
-class NegativeLogLikelihood:
-    """The loss of a model on scaled starts `(batch, d)` and displacements `(batch, d)`, a lag being one."""
+class ScaledLogDensity:
+    """The log density of a scaled displacement `(d,)` from a scaled start `(d,)` by a model, a lag being one."""
 
     scheme: Scheme
 
-    def __call__(self, model: EffectiveModel, pairs: Pairs, _key: Key[Array, ""]) -> Float[Array, ""]:
-        """Mean over the batch."""
-        each = jax.vmap(lambda start, moved: self.scheme.log_density(model, start, moved, 1.0))
-        return -jnp.mean(each(pairs.z, pairs.state))
+    def __call__(
+        self, model: EffectiveModel, start: Float[Array, "d"], moved: Float[Array, "d"]
+    ) -> Float[Array, ""]:
+        """For one pair."""
+        return self.scheme.log_density(model, start, moved, 1.0)
 
 
 def fit_effective_dynamics(
@@ -235,7 +236,7 @@ def _train(settings: EffectiveSettings, pairs: SnapshotPairs, scaling: Scaling, 
     models = eqx.filter_vmap(build)(jax.random.split(keys[0], settings.members))
     data = Data(pairs.displacement / scaling.scale, scaling.position(pairs.start), held_out)
     training = TrainingSettings(settings.training_steps, settings.batch_size, settings.learning_rate)
-    objective = Descent(NegativeLogLikelihood(SCHEMES[settings.scheme]))
+    objective = FisherScoring(jnp.asarray(1 / np.count_nonzero(~held_out), jnp.float32), ScaledLogDensity(SCHEMES[settings.scheme]))
     member_keys = jax.random.split(keys[1], settings.members)
     try:
         return train(objective, models, data, pairs.weight * share, training, member_keys, advance)

@@ -6,6 +6,7 @@ $L_0 (\cdot)$ of a lower triangle with a softplus diagonal, where the linear fun
 fit of the pairs: a new model is the best linear equation of constant noise.
 """
 
+import math
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from micromacro.closures.linear_flow import applied, product
 from micromacro.closures.snapshots import SnapshotPairs
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.generators.perceptron import Perceptron
@@ -104,10 +106,15 @@ class LowerTriangle(eqx.Module):
 
     def __call__(self, features: Float[Array, "features"], _own: Float[Array, "d two"]) -> Float[Array, "d d"]:
         """The triangle at one z."""
-        output = QUIET * self.network(features)
-        rest = jnp.zeros((self.size, self.size), output.dtype)
-        rest = rest.at[np.tril_indices(self.size, -1)].set(output[self.size :])
-        return rest + jnp.diag(jax.nn.softplus(output[: self.size] + UNIT))
+        output = self.network(features) / math.sqrt(self.network.layers[-1].weight.shape[-1])
+        diagonal, below = jax.nn.softplus(output[: self.size] + UNIT), iter(output[self.size :])
+        nothing = jnp.zeros((), output.dtype)
+        return jnp.stack(
+            [
+                jnp.stack([diagonal[a] if a == b else next(below) if b < a else nothing for b in range(self.size)])
+                for a in range(self.size)
+            ]
+        )
 
 
 class OwnAxisDiagonal(eqx.Module):
@@ -121,7 +128,7 @@ class OwnAxisDiagonal(eqx.Module):
 
     def __call__(self, _features: Float[Array, "features"], own: Float[Array, "d two"]) -> Float[Array, "d d"]:
         """The diagonal at one z."""
-        output = QUIET * eqx.filter_vmap(lambda network, seen: network(seen))(self.networks, own)[:, 0]
+        output = eqx.filter_vmap(lambda network, seen: network(seen))(self.networks, own)[:, 0]
         return jnp.diag(jax.nn.softplus(output + UNIT))
 
 
@@ -159,10 +166,10 @@ class EffectiveModel(eqx.Module):
         periodic = np.asarray(self.periodic)
         own = jnp.stack([jnp.where(periodic, jnp.cos(u), u), jnp.where(periodic, jnp.sin(u), 0.0)], axis=1)
         features = jnp.concatenate([own[:, 0], own[np.flatnonzero(periodic), 1]])
-        line = jnp.sum(self.slope * jnp.where(periodic, 0.0, u)[None], axis=1) + self.offset
-        drift = jax.lax.stop_gradient(self.drift_scale) * (line + QUIET * self.drift_network(features))
+        line = applied(self.slope, jnp.where(periodic, 0.0, u)) + self.offset
+        drift = jax.lax.stop_gradient(self.drift_scale) * (line + 40/math.sqrt(self.drift_network.layers[-1].weight.shape[-1])* self.drift_network(features))
         base = jax.lax.stop_gradient(self.base_factor)
-        return drift, jnp.sum(base[:, :, None] * self.triangle(features, own)[None], axis=1)
+        return drift, product(base, self.triangle(features, own))
 
 
 def _rates(change: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
@@ -176,4 +183,5 @@ def _rates(change: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
 
 
 def _network(inputs: int, outputs: int, width: int, depth: int, key: Key[Array, ""]) -> Perceptron:
-    return Perceptron(inputs, outputs, width, depth, key, activation=jnp.tanh)
+    network = Perceptron(inputs, outputs, width, depth, key, activation=jnp.tanh)
+    return eqx.tree_at(lambda one: one.layers[-1], network, jax.tree.map(lambda leaf: QUIET * leaf, network.layers[-1]))

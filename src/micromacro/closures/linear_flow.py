@@ -1,19 +1,23 @@
 r"""Linear stochastic equations over one lag, and the algebra of small matrices that transition densities need.
 
-Matrices here are as small as the coarse variable, and there is one for each of many pairs: products and factors are
-written out element by element, which compiles to arithmetic over the batch instead of a library call for each pair.
+Matrices here are as small as the coarse variable, and there is one for each of thousands of pairs. Products and factors
+are written out entry by entry, so that under `vmap` each entry is one long array: that compiles to vector arithmetic,
+twenty times faster than batches of small matrices.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 HALVINGS = 3
 """The lag is halved so often before the series is summed, and doubled back."""
-TERMS = 12
-"""Of the series; with `HALVINGS` rounding error for a slope times lag up to 8, relative error 1e-5 at 20."""
-SMALL = 1e-4
+TERMS = 8
+"""Of the series; with `HALVINGS` a relative error below 1e-8 at a slope times lag of 4, 1e-5 at 8."""
+SMALL = 1e-2
+
+Entries = Sequence[Sequence[Array]]
 
 
 def linear_flow(
@@ -31,25 +35,34 @@ def linear_flow(
     if slope.shape == (1, 1):
         exponent = slope * lag
         return lag * _relative_growth(exponent), lag * noise * _relative_growth(2 * exponent)
-    time = lag / 2**HALVINGS
-    power = integral = time * jnp.eye(len(slope), dtype=slope.dtype)
-    part = covariance = time * noise
+    size, time = len(slope), lag / 2**HALVINGS
+    rates = [[time * entry for entry in row] for row in _entries(slope)]
+    unit = [[jnp.full((), float(a == b), slope.dtype) for b in range(size)] for a in range(size)]
+    # both series without the factor `time`, which comes in at the end
+    power = integral = unit
+    part = covariance = _entries(noise)
     for order in range(2, TERMS + 1):
-        power = product(slope, power) * (time / order)
-        integral = integral + power
-        turned = product(slope, part)
-        part = (turned + turned.T) * (time / order)
-        covariance = covariance + part
-    for _ in range(HALVINGS):
-        growth = jnp.eye(len(slope), dtype=slope.dtype) + product(slope, integral)
-        covariance = covariance + product(product(growth, covariance), growth.T)
-        integral = integral + product(growth, integral)
-    return integral, covariance
+        power = _scaled(_product(rates, power), 1 / order)
+        integral = _sum(integral, power)
+        turned = _product(rates, part)
+        part = _scaled(_sum(turned, _transposed(turned)), 1 / order)
+        covariance = _sum(covariance, part)
+    growth = _sum(unit, _product(rates, integral))
+    for doubling in range(HALVINGS):
+        covariance = _sum(covariance, _product(_product(growth, covariance), _transposed(growth)))
+        integral = _sum(integral, _product(growth, integral))
+        growth = _product(growth, growth) if doubling < HALVINGS - 1 else growth
+    return time * _matrix(integral), time * _matrix(covariance)
 
 
 def product(first: Float[Array, "a b"], second: Float[Array, "b c"]) -> Float[Array, "a c"]:
     """The product of two small matrices."""
-    return jnp.sum(first[:, :, None] * second[None], axis=1)
+    return _matrix(_product(_entries(first), _entries(second)))
+
+
+def applied(matrix: Float[Array, "a b"], value: Float[Array, "b"]) -> Float[Array, "a"]:
+    """A small matrix times a vector."""
+    return jnp.stack([sum(row[k] * value[k] for k in range(len(value))) for row in _entries(matrix)])
 
 
 def lower_factor(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
@@ -62,7 +75,7 @@ def lower_factor(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
         for row in range(column + 1, size):
             rest = matrix[row, column] - sum(entries[row][k] * entries[column][k] for k in range(column))
             entries[row][column] = rest / entries[column][column]
-    return jnp.stack([jnp.stack(row) for row in entries])
+    return _matrix(entries)
 
 
 def solve_lower(factor: Float[Array, "d d"], value: Float[Array, "d"]) -> Float[Array, "d"]:
@@ -78,5 +91,30 @@ def _relative_growth(exponent: Float[Array, "1 1"]) -> Float[Array, "1 1"]:
     """(e^x - 1) / x, one at zero, with derivatives that are finite there."""
     small = jnp.abs(exponent) < SMALL
     safe = jnp.where(small, 1.0, exponent)
-    series = sum(exponent**k / math.factorial(k + 1) for k in range(4))
+    series = sum(exponent**k / math.factorial(k + 1) for k in range(7))
     return jnp.where(small, series, jnp.expm1(safe) / safe)
+
+
+def _entries(matrix: Float[Array, "a b"]) -> Entries:
+    return [[matrix[a, b] for b in range(matrix.shape[1])] for a in range(matrix.shape[0])]
+
+
+def _matrix(entries: Entries) -> Float[Array, "a b"]:
+    return jnp.stack([jnp.stack(row) for row in entries])
+
+
+def _product(first: Entries, second: Entries) -> Entries:
+    columns = range(len(second[0]))
+    return [[sum((row[k] * second[k][b] for k in range(1, len(row))), row[0] * second[0][b]) for b in columns] for row in first]
+
+
+def _sum(first: Entries, second: Entries) -> Entries:
+    return [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(first, second, strict=True)]
+
+
+def _scaled(entries: Entries, factor: float) -> Entries:
+    return [[factor * entry for entry in row] for row in entries]
+
+
+def _transposed(entries: Entries) -> Entries:
+    return list(zip(*entries, strict=True))

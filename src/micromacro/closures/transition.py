@@ -14,8 +14,10 @@ Fitting by a Gaussian density whose first two moments are right is consistent ev
 (R. Wedderburn, Biometrika 61, 439, 1974), so the moments decide the bias, and the last scheme is the default.
 """
 
+import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from micromacro.closures.linear_flow import linear_flow, lower_factor, product, solve_lower
+from micromacro.closures.linear_flow import applied, linear_flow, lower_factor, product, solve_lower
 
 Coefficients = Callable[[Float[Array, "d"]], tuple[Float[Array, "d"], Float[Array, "d d"]]]
 """z `(d,)` to the drift b `(d,)` and the lower Cholesky factor `(d, d)` of D."""
@@ -103,7 +105,7 @@ def local_linearisation_moments(coefficients: Coefficients, start: Float[Array, 
     drift, factor = coefficients(start)
     slope = jax.jacfwd(lambda z: coefficients(z)[0])(start)
     integral, covariance = linear_flow(slope, 2 * product(factor, factor.T), lag)
-    return _applied(integral, drift), covariance
+    return applied(integral, drift), covariance
 
 
 def statistical_linearisation_moments(coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
@@ -113,17 +115,17 @@ def statistical_linearisation_moments(coefficients: Coefficients, start: Float[A
     """
     drift, factor = coefficients(start)
     step, spread = 0.5 * lag * drift, jnp.sqrt(lag) * factor
-    offsets, weights = sigma_points(len(start), start.dtype)
-    drifts, factors = jax.vmap(coefficients)(start + step + product(offsets, spread.T))
-    diffusion = jnp.sum(weights[:, None, None] * jax.vmap(lambda f: product(f, f.T))(factors), axis=0)
-    along_axes = jnp.sum(weights[:, None, None] * drifts[:, :, None] * offsets[:, None, :], axis=0)
-    slope = jax.vmap(lambda row: _divided(spread, row))(along_axes)
+    offsets, weights = sigma_points(len(start))
+    points = [start + step + applied(spread, offset.astype(start.dtype)) for offset in offsets]
+    drifts, factors = zip(*(coefficients(point) for point in points), strict=True)
+    diffusion = _mean([product(factor, factor.T) for factor in factors], weights)
+    along_axes = jnp.stack([_mean(drifts, weights * column) for column in offsets.T], axis=1)
+    slope = jnp.stack([_divided(spread, row) for row in along_axes])
     integral, covariance = linear_flow(slope, 2 * diffusion, lag)
-    constant = jnp.sum(weights[:, None] * drifts, axis=0) - _applied(slope, step)
-    return _applied(integral, constant), covariance
+    return applied(integral, _mean(drifts, weights) - applied(slope, step)), covariance
 
 
-def sigma_points(dimension: int, dtype=float) -> tuple[Float[Array, "points d"], Float[Array, "points"]]:
+def sigma_points(dimension: int) -> tuple[Float[np.ndarray, "points d"], Float[np.ndarray, "points"]]:
     r"""Points and weights with the moments of N(0, 1) up to the third, in one dimension up to the fifth.
 
     The centre and $\pm\sqrt c$ on each axis, c = max(3, d), weights 1 - d/c and 1/2c.
@@ -131,7 +133,7 @@ def sigma_points(dimension: int, dtype=float) -> tuple[Float[Array, "points d"],
     spread = max(3, dimension)
     axes = np.sqrt(spread) * np.eye(dimension)
     weights = np.concatenate([[1 - dimension / spread], np.full(2 * dimension, 0.5 / spread)])
-    return jnp.asarray(np.concatenate([np.zeros((1, dimension)), axes, -axes]), dtype), jnp.asarray(weights, dtype)
+    return np.concatenate([np.zeros((1, dimension)), axes, -axes]), weights
 
 
 def scheme_bias(scheme: Scheme, coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
@@ -142,20 +144,19 @@ def scheme_bias(scheme: Scheme, coefficients: Coefficients, start: Float[Array, 
     """
     mean, covariance = scheme.moments(coefficients, start, lag)
     first, spread = scheme.moments(coefficients, start, lag / 2)
-    offsets, weights = sigma_points(len(start), start.dtype)
-    middle = first + offsets @ lower_factor(spread).T
-    second, within = jax.vmap(lambda moved: scheme.moments(coefficients, start + moved, lag / 2))(middle)
-    ends = middle + second
-    centred = ends - weights @ ends
-    between = jnp.sum(weights[:, None, None] * centred[:, :, None] * centred[:, None, :], axis=0)
-    doubled = jnp.sum(weights[:, None, None] * within, axis=0) + between
+    offsets, weights = sigma_points(len(start))
+    middle = [first + applied(lower_factor(spread), offset.astype(start.dtype)) for offset in offsets]
+    second, within = zip(*(scheme.moments(coefficients, start + moved, lag / 2) for moved in middle), strict=True)
+    ends = [moved + more for moved, more in zip(middle, second, strict=True)]
+    end = _mean(ends, weights)
+    doubled = _mean([part + jnp.outer(one - end, one - end) for part, one in zip(within, ends, strict=True)], weights)
     share = (1 - 2.0**-scheme.order) * lag
-    return (mean - weights @ ends) / share, (covariance - doubled) / (2 * share)
+    return (mean - end) / share, (covariance - doubled) / (2 * share)
 
 
-def _applied(matrix: Float[Array, "d d"], value: Float[Array, "d"]) -> Float[Array, "d"]:
-    """A small matrix times a vector."""
-    return jnp.sum(matrix * value[None], axis=1)
+def _mean(values: Sequence[Array] | Array, weights: Float[np.ndarray, "points"]) -> Array:
+    """The sum of arrays times weights, in their precision."""
+    return functools.reduce(operator.add, (float(weight) * value for weight, value in zip(weights, values, strict=True)))
 
 
 def _divided(spread: Float[Array, "d d"], row: Float[Array, "d"]) -> Float[Array, "d"]:

@@ -76,8 +76,8 @@ class FakeResult:
             q=np.zeros((rows, 2)), z=at, at=at, log_weight=np.zeros(rows), ess=np.full(len(z), float(n))
         )
 
-    def reduce(self, time, trajectories, *, seed=0):
-        type(self).asked = (time, trajectories, seed)
+    def reduce(self, time, trajectories, *, seed=0, route="projected"):
+        type(self).asked = (time, trajectories, seed, route)
         return SimpleNamespace(t=np.linspace(0, time, 5), z=np.zeros((trajectories, 5, 1)))
 
     def write_report(self):

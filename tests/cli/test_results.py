@@ -50,9 +50,9 @@ def test_values_that_are_none(micromacro, pipeline, finished, tmp_path, at, mess
 
 def test_reduced_dynamics(micromacro, pipeline, finished, tmp_path):
     file = tmp_path / "paths.npz"
-    arguments = ["--time", "2.5", "--trajectories", "3", "-o", file, "--seed", "9"]
+    arguments = ["--time", "2.5", "--trajectories", "3", "-o", file, "--seed", "9", "--closure", "bursts"]
     assert micromacro("reduce", finished, *arguments).code == 0
-    assert pipeline.Result.asked == (2.5, 3, 9)
+    assert pipeline.Result.asked == (2.5, 3, 9, "bursts")
     with np.load(file) as arrays:
         assert (arrays["t"].shape, arrays["z"].shape) == ((5,), (3, 5, 1))
 

@@ -18,7 +18,7 @@ from micromacro.equation_free.time_stepper import BurstSettings, CoarseTimeStepp
 from micromacro.errors import InputError
 from micromacro.generators.generator import Generator
 from micromacro.generators.representation import Representation, fit_representation
-from micromacro.systems.slow_manifold import DRIFT, quadratic_slow_manifold
+from micromacro.systems.slow_manifold import drift_matrix, quadratic_slow_manifold
 
 COUNT = 400
 REFERENCE = quadratic_slow_manifold()
@@ -94,7 +94,7 @@ def test_a_wrong_generator_is_healed(generator):
 def _exact_mean(offset: float, times: np.ndarray) -> np.ndarray:
     """The mean of v from what the generator draws, `(k, 1)`: linear, so by the matrix exponential."""
     start = np.append(np.full(3, 0.9 * Z[0] + offset), Z[0])
-    return np.stack([(expm(DRIFT * time) @ start)[3:] for time in times])
+    return np.stack([(expm(drift_matrix() * time) @ start)[3:] for time in times])
 
 
 def test_a_system_that_cannot_be_inverted_is_refused(generator):

@@ -241,9 +241,9 @@ def test_a_refresh_left_out_is_caught(wells, monkeypatch):
 
     def stale(engine, generator, macro, tuning, settings, state, key):
         keys = jax.random.split(key)
-        state, *shares = micro_macro.micro_macro_move(engine, generator, macro, 10, state, keys[0])
+        state, along, pair = micro_macro.micro_macro_move(engine, generator, macro, 10, state, keys[0])
         walker, local = micro_macro.local_moves(engine, tuning, 10, state.walker, keys[1])
-        return ChainState(walker, state.coarse), CycleInfo(*shares, local)
+        return ChainState(walker, state.coarse), CycleInfo(along, pair, local)
 
     monkeypatch.setattr(chains, "cycle", stale)
     wide = Wells(0.5, (0.4, 0.25))

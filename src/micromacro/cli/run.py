@@ -41,7 +41,9 @@ def run(
         str, typer.Argument(metavar="CASE", help="A built-in case or the path of a case file.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
-    method: Annotated[Method, typer.Option(help="How to get the free energy; micro-macro samples the whole Boltzmann law.")] = Method.COUPLED,
+    method: Annotated[
+        Method, typer.Option(help="How to get the free energy; micro-macro samples the whole Boltzmann law.")
+    ] = Method.COUPLED,
     generator: Annotated[
         Generator | None, typer.Option(help="Conditional generator; default: as the case says.")
     ] = None,

@@ -116,13 +116,11 @@ class Problem:
         return np.array(errors)
 
 
-def wells_potential(q):
-    """Two wells in x of unequal depth, two hidden ones in y that x tilts."""
+def wells_potential(q):  # two wells in x of unequal depth, two hidden ones in y that x tilts
     return 2.5 * (q[0] ** 2 - 1) ** 2 + 0.4 * q[0] + 8 * (q[1] ** 2 - 1) ** 2 + 0.8 * q[0] * q[1]
 
 
-def ring_potential(q):
-    """The same on a circle in x."""
+def ring_potential(q):  # the same on a circle in x
     return 1.5 * jnp.cos(2 * q[0]) + 0.5 * jnp.sin(q[0]) + 8 * (q[1] ** 2 - 1) ** 2 + 0.8 * jnp.sin(q[0]) * q[1]
 
 
@@ -141,7 +139,6 @@ def problem(potential, coarse, x, functions, blur):
 
 @pytest.fixture(scope="module")
 def wells():
-    """A double well in x with a hidden one in y."""
     coarse = CoarseVariable(lambda q: q[:1], np.array([-1.8]), np.array([1.8]), (False,))
     functions = {
         "x": lambda q: q[..., 0],
@@ -241,9 +238,9 @@ def test_a_refresh_left_out_is_caught(wells, monkeypatch):
 
     def stale(engine, generator, macro, tuning, settings, state, key):
         keys = jax.random.split(key)
-        state, *shares = micro_macro.micro_macro_move(engine, generator, macro, 10, state, keys[0])
+        state, along, pair = micro_macro.micro_macro_move(engine, generator, macro, 10, state, keys[0])
         walker, local = micro_macro.local_moves(engine, tuning, 10, state.walker, keys[1])
-        return ChainState(walker, state.coarse), CycleInfo(*shares, local)
+        return ChainState(walker, state.coarse), CycleInfo(along, pair, local)
 
     monkeypatch.setattr(chains, "cycle", stale)
     wide = Wells(0.5, (0.4, 0.25))

@@ -79,7 +79,7 @@ def lower_factor(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def solve_lower(factor: Float[Array, "d d"], value: Float[Array, "d"]) -> Float[Array, "d"]:
-    """X of L x = `value` for a small lower triangular L."""
+    """The x of L x = `value` for a small lower triangular L."""
     found: list[Array] = []
     for row in range(len(value)):
         rest = value[row] - sum(factor[row, k] * found[k] for k in range(row))
@@ -105,7 +105,10 @@ def _matrix(entries: Entries) -> Float[Array, "a b"]:
 
 def _product(first: Entries, second: Entries) -> Entries:
     columns = range(len(second[0]))
-    return [[sum((row[k] * second[k][b] for k in range(1, len(row))), row[0] * second[0][b]) for b in columns] for row in first]
+    return [
+        [sum((row[k] * second[k][b] for k in range(1, len(row))), row[0] * second[0][b]) for b in columns]
+        for row in first
+    ]
 
 
 def _sum(first: Entries, second: Entries) -> Entries:

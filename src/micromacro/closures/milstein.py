@@ -37,7 +37,7 @@ class MilsteinScheme:
     order: int = 1
 
     def moments(self, coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
-        """The moments b h and 2 D h (1 + 2 κ²)."""
+        """Mean b h and variance 2 D h (1 + 2 κ²)."""
         drift, variance, curvature = _parts(coefficients, start, lag)
         return lag * drift, jnp.diag(variance * (1 + 2 * curvature**2))
 

@@ -1,8 +1,8 @@
 r"""Whether a reduced equation predicts pairs it has not seen: residuals of its transition density.
 
 The residual r of a pair is what the scheme would have needed of a standard normal vector. With b and D right, and a
-Markov z, $E[r \mid z] = 0$ and $E[r r^T \mid z] = 1$: a wrong b shows in the first, a wrong D in the second, both near the z
-where they are wrong. The probability integral transform Φ(r), or $χ^2_d(|r|^2)$ in d > 1 dimensions, is uniform
+Markov z, $E[r \mid z] = 0$ and $E[r r^T \mid z] = 1$: a wrong b shows in the first, a wrong D in the second, both near
+the z where they are wrong. The probability integral transform Φ(r), or $χ^2_d(|r|^2)$ in d > 1 dimensions, is uniform
 where the whole density is right too. Source: P. Pedersen, Bernoulli 1, 257 (1995); M. Rosenblatt, Ann. Math. Stat. 23,
 470 (1952). The same check with pairs of a longer lag than that of the fit asks whether z is Markov at all (Chapman and
 Kolmogorov): within the fast time it is not.

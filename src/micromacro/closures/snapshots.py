@@ -52,7 +52,7 @@ class SnapshotPairs:
         cluster: Int[np.ndarray, "n"] | None = None,
         force_evaluations: int = 0,
     ) -> "SnapshotPairs":
-        """Pairs of unit weight from both ends, the shortest way round where periodic; each its own cluster if not given.
+        """Pairs of unit weight from both ends, the shortest way round where periodic; clusters default to single pairs.
 
         For bursts: `start` is where z was once the lifted state had healed.
         """

@@ -67,12 +67,16 @@ class GaussianScheme:
 
     **Arguments:**
 
-    - `moments`: (coefficients, start, lag) to the mean displacement `(d,)` and covariance `(d, d)`.
+    - `rule`: (coefficients, start, lag) to the mean displacement `(d,)` and covariance `(d, d)`.
     - `order`: of its bias in the lag.
     """
 
-    moments: Callable[[Coefficients, Float[Array, "d"], Lag], Moments]
+    rule: Callable[[Coefficients, Float[Array, "d"], Lag], Moments]
     order: int
+
+    def moments(self, coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
+        """Mean displacement `(d,)` and covariance `(d, d)`."""
+        return self.rule(coefficients, start, lag)
 
     def log_density(
         self, coefficients: Coefficients, start: Float[Array, "d"], displacement: Float[Array, "d"], lag: Lag
@@ -95,7 +99,7 @@ class GaussianScheme:
 
 
 def euler_maruyama_moments(coefficients: Coefficients, start: Float[Array, "d"], lag: Lag) -> Moments:
-    """The moments b h and 2 D h."""
+    """Mean b h and covariance 2 D h."""
     drift, factor = coefficients(start)
     return lag * drift, 2 * lag * product(factor, factor.T)
 
@@ -156,9 +160,11 @@ def scheme_bias(scheme: Scheme, coefficients: Coefficients, start: Float[Array, 
 
 def _mean(values: Sequence[Array] | Array, weights: Float[np.ndarray, "points"]) -> Array:
     """The sum of arrays times weights, in their precision."""
-    return functools.reduce(operator.add, (float(weight) * value for weight, value in zip(weights, values, strict=True)))
+    return functools.reduce(
+        operator.add, (float(weight) * value for weight, value in zip(weights, values, strict=True))
+    )
 
 
 def _divided(spread: Float[Array, "d d"], row: Float[Array, "d"]) -> Float[Array, "d"]:
-    """X of x L = `row` for a small lower triangular L."""
+    """The x of x L = `row` for a small lower triangular L."""
     return solve_lower(spread[::-1, ::-1].T, row[::-1])[::-1]

@@ -61,8 +61,8 @@ def closure_at_lag(lag: float) -> tuple[float, float]:
     r"""The rate λ and D of $dv = -λ v\,dt + \sqrt{2D}\,dW$ that predicts v one lag on as the full system does.
 
     With ρ the autocorrelation of v at the lag and S its variance, λ = -ln ρ / lag and D = λ S: the projected closure
-    as the lag goes to zero, rate 0.90 and D = T, and beyond the fast time the homogenised one, rate 1 and D ≈ 1.11 T, up to
-    O(ε / lag): the first few ε of every lag go by the projected one.
+    as the lag goes to zero, rate 0.90 and D = T, and beyond the fast time the homogenised one, rate 1 and D ≈ 1.11 T,
+    up to O(ε / lag): the first few ε of every lag go by the projected one.
     """
     variance, covariance = stationary_covariance()[3, 3], correlation(np.array([lag]))[0, 3, 3]
     rate = float(-np.log(covariance / variance) / lag)

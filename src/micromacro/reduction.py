@@ -278,7 +278,7 @@ def _learned_stage(
         return record
 
     try:
-        record = run.stage("effective_equation", settings.training_steps, "training steps", compute)
+        record = run.stage("effective_equation", settings.all_steps(case.coarse.dimension), "training steps", compute)
     except InputError as error:
         return f"the snapshots are too few to learn from: {error}"
     if not record.attrs["passed"]:

@@ -120,7 +120,7 @@ def statistical_linearisation_moments(coefficients: Coefficients, start: Float[A
     drift, factor = coefficients(start)
     step, spread = 0.5 * lag * drift, jnp.sqrt(lag) * factor
     offsets, weights = sigma_points(len(start))
-    points = [start + step + applied(spread, offset.astype(start.dtype)) for offset in offsets]
+    points = [start + step + applied(spread, jnp.asarray(offset, start.dtype)) for offset in offsets]
     drifts, factors = zip(*(coefficients(point) for point in points), strict=True)
     diffusion = _mean([product(factor, factor.T) for factor in factors], weights)
     along_axes = jnp.stack([_mean(drifts, weights * column) for column in offsets.T], axis=1)
@@ -149,7 +149,7 @@ def scheme_bias(scheme: Scheme, coefficients: Coefficients, start: Float[Array, 
     mean, covariance = scheme.moments(coefficients, start, lag)
     first, spread = scheme.moments(coefficients, start, lag / 2)
     offsets, weights = sigma_points(len(start))
-    middle = [first + applied(lower_factor(spread), offset.astype(start.dtype)) for offset in offsets]
+    middle = [first + applied(lower_factor(spread), jnp.asarray(offset, start.dtype)) for offset in offsets]
     second, within = zip(*(scheme.moments(coefficients, start + moved, lag / 2) for moved in middle), strict=True)
     ends = [moved + more for moved, more in zip(middle, second, strict=True)]
     end = _mean(ends, weights)

@@ -17,7 +17,7 @@ from micromacro.closures.residuals import ResidualCheck, per_pair
 from micromacro.closures.scaling import Scaling
 from micromacro.closures.snapshots import SnapshotPairs
 from micromacro.closures.table import ClosureTable
-from micromacro.closures.transition import Moments, Scheme, scheme_bias
+from micromacro.closures.transition import Scheme, scheme_bias
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.surface import Grid
 from micromacro.generators.training import Trained
@@ -122,7 +122,9 @@ def _each(ensemble: Ensemble, points: Float[Array, "n d"]) -> tuple[Array, Array
 
 
 @eqx.filter_jit
-def _biases(scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float) -> Moments:
+def _biases(
+    scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float
+) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
     return jax.vmap(lambda z: scheme_bias(scheme, ensemble, z, lag))(points)
 
 

@@ -54,7 +54,7 @@ class ResidualCheck:
     @property
     def passed(self) -> bool:
         """Whether neither the moments nor the distribution convict the equation."""
-        return self.worst <= 1 and self.distance <= self.distance_threshold
+        return bool(self.worst <= 1 and self.distance <= self.distance_threshold)
 
     @property
     def reason(self) -> str:

@@ -256,7 +256,7 @@ def test_overrides_of_a_builtin_case():
 def test_physics_of_a_builtin_case_is_fixed():
     assert message("hidden-barrier", "system.kT=2") == (
         "command line: system must be a section or a key of the case; got the unknown key 'system'. "
-        "Known here: seed, bias, generator, couple, close, budget."
+        "Known here: seed, bias, generator, couple, budget, close."
     )
 
 

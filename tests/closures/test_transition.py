@@ -171,7 +171,9 @@ def test_milstein_beats_euler_maruyama_by_an_order():
         growth = np.exp(np.sqrt(lag) * points[0] - lag / 2)
         exact = -0.5 * points[0] ** 2 - 0.5 * np.log(2 * np.pi * lag) - np.log(growth)
         for name in ("euler-maruyama", "milstein"):
-            each = jax.vmap(lambda moved, name=name, lag=lag: SCHEMES[name].log_density(geometric(0, 1.0), start, moved, lag))
+            each = jax.vmap(
+                lambda moved, name=name, lag=lag: SCHEMES[name].log_density(geometric(0, 1.0), start, moved, lag)
+            )
             lost = exact - np.asarray(each(jnp.asarray(growth[:, None] - 1)))
             loss[name, lag] = points[1] @ lost / points[1].sum()
     assert loss["milstein", 0.04] < 0.1 * loss["euler-maruyama", 0.04]

@@ -50,7 +50,7 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
     return with_settings(case, content)
 
 
-def with_settings(case: Case, settings: Settings) -> Case:
+def with_settings(case: Case, settings: Settings | CaseFile) -> Case:
     """The case with those settings replaced that were given."""
     return replace(
         case,

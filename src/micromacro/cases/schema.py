@@ -183,18 +183,23 @@ class BudgetSection(Section):
     force_evaluations: Count | None = None
 
 
-class Settings(Section):
-    """What may be set for every case, a built-in one too."""
+class CommonSettings(Section):
+    """What a case file and a built-in case may both set, but for `[close]`."""
 
     seed: Natural | None = None
     bias: BiasSection = BiasSection()
     generator: GeneratorSection = GeneratorSection()
     couple: CoupleSection = CoupleSection()
-    close: CloseSettingsSection = CloseSettingsSection()
     budget: BudgetSection = BudgetSection()
 
 
-class CaseFile(Settings):
+class Settings(CommonSettings):
+    """What may be set for a built-in case."""
+
+    close: CloseSettingsSection = CloseSettingsSection()
+
+
+class CaseFile(CommonSettings):
     """A whole case file."""
 
     title: Text = ""

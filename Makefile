@@ -2,7 +2,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PEERS := .venv-peers/installed
 
-.PHONY: demo test test-slow lint bench bench-generators bench-peers clean
+.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures clean
 
 .venv: $(STAMP)
 
@@ -35,6 +35,13 @@ bench: $(STAMP)
 
 bench-generators: $(STAMP)
 	$(BIN)/python -m benchmarks.generators
+
+bench-closures: $(STAMP)
+	$(BIN)/python -m benchmarks.closures
+	$(BIN)/python -m benchmarks.time_scales
+	$(BIN)/python -m benchmarks.projective_integration
+	$(BIN)/python -m benchmarks.fold
+	$(BIN)/python -m benchmarks.micro_macro_chain
 
 bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.compare_peers

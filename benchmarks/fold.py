@@ -15,7 +15,7 @@ from micromacro.equation_free.continuation import Branch, ContinuationSettings, 
 from micromacro.equation_free.healing import with_measured_healing
 from micromacro.equation_free.lifting import lift_conditional
 from micromacro.equation_free.restriction import mean_of
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseTimeStepper, StepperSettings
 from micromacro.systems.noisy_fold import VARIANCE, branch, fold, noisy_fold
 
 EPSILON, HORIZON, LONGEST_HEALING = 0.01, 0.3, 0.3
@@ -35,7 +35,7 @@ def stepper(replicas: int, seed: int) -> CoarseTimeStepper:
     def lift(z, count, key):
         return exact(z, count, key) + np.array([0.0, VARIANCE**0.5])
 
-    settings = BurstSettings(0.0, HORIZON, replicas, seed=seed)
+    settings = StepperSettings(0.0, HORIZON, replicas, seed=seed)
     bursts = CoarseTimeStepper(system, lift, mean_of(system, coarse), settings)
     healed, healing = with_measured_healing(bursts, np.array([START]), LONGEST_HEALING, parameters=(PARAMETER,))
     print(f"healing takes {healing.time / EPSILON:.1f} ε ({healing.force_evaluations:.2e} force evaluations)")

@@ -26,7 +26,7 @@ from micromacro.equation_free.healing import Healing, with_measured_healing
 from micromacro.equation_free.lifting import lift_conditional
 from micromacro.equation_free.projective import CoarseTrajectory, Scheme, forward_euler, integrate, midpoint
 from micromacro.equation_free.restriction import mean_of
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseTimeStepper, StepperSettings
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.systems.reference import Reference
 from micromacro.systems.slow_fast import EPSILON, VARIANCE, coarse_mean, slow_fast
@@ -77,7 +77,7 @@ def stepper(reference: Reference, replicas: int) -> tuple[CoarseTimeStepper, Hea
     def lift(z, count, key):
         return exact(z, count, key) + np.array([0.0, 0.0, OFFSET])
 
-    settings = BurstSettings(0.0, HORIZON, replicas, antithetic=True)
+    settings = StepperSettings(0.0, HORIZON, replicas, antithetic=True)
     bursts = CoarseTimeStepper(system, lift, mean_of(system, coarse), settings)
     return with_measured_healing(bursts, START, LONGEST_HEALING, replicas=MEASURED_WITH)
 

@@ -16,7 +16,7 @@ from micromacro.coupling.micro_macro import LocalTuning, MicroMacroSettings
 from micromacro.coupling.rounds import ADAPT_CHUNKS, Round
 from micromacro.errors import BudgetError
 from micromacro.generators.generator import DensityGenerator
-from micromacro.pipeline import Sampled, closure_reserve, sample_windows
+from micromacro.pipeline import Sampled, closure_reserve, reduction_reserve, sample_windows
 from micromacro.sampling.engine import Tuning
 from micromacro.sampling.seeding import no_windows, start_labels
 from micromacro.sampling.tuning import CHUNK_STEPS, adapt
@@ -82,7 +82,8 @@ def sample_micro_macro(run: stages.Run) -> Sampled:
         raise BudgetError(f"budget must be enough to train a generator; got {case.budget}. Raise --budget.")
     walkers = WALKERS_PER_WINDOW_WALKER * trained.start.size
     spent = run.engine.evaluations
-    left = spent if case.budget is None else case.budget - spent - closure_reserve(case.budget)
+    reserve = closure_reserve(case.budget) + reduction_reserve(case)
+    left = spent if case.budget is None else case.budget - spent - reserve
     size = chain_size(walkers, left)
     record = _chain_stage(run, trained, trained.generator, size)
     windows, result = records.read_round(record)

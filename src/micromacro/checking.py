@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro import stages
+from micromacro.closures.bursts import BurstClosure
 from micromacro.closures.files import PROJECTED, ROUTES
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics
@@ -25,7 +26,7 @@ LARGEST_FREE_ENERGY_GAP = 0.15
 LARGEST_VARIATION = 0.1
 LARGEST_SCORE = 4.0
 LARGEST_SHIFT = 0.1
-LEAST_ALLOWANCE = 0.02
+ROUTE_TOLERANCE = 0.02
 
 
 def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.RawDraws | None) -> dict[str, Check]:
@@ -125,21 +126,31 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
     balance = _detailed_balance(run, sampled, found.projected)
     (parts if isinstance(balance, _Part) else remarks).append(balance)
     bursts, learned = found.bursts, found.learned
-    if bursts is not None and bursts.short_lag_table is not None:
+    if bursts is not None and bursts.short_lag_table is not None and shared(bursts.short_lag_table, found.projected):
         name = f"bursts at lag {bursts.short_lag:.3g} against the projection, mean squared z-score"
-        parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected, LEAST_ALLOWANCE)))
+        parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected, ROUTE_TOLERANCE)))
     if bursts is not None and bursts.lifting is not None:
         shift = f"hidden means shift by {bursts.lifting.shift:.2g} standard deviations as bursts heal"
         remarks += [shift] if bursts.lifting.passed else []
         parts += [] if bursts.lifting.passed else [_Part(shift, bursts.lifting.shift, LARGEST_SHIFT)]
-    if bursts is not None and bursts.table is not None and learned is not None:
+    if bursts is not None and bursts.table is not None and learned is not None and shared(learned.table, bursts.table):
         name = "learned equation against bursts, mean squared z-score"
-        allowance = LEAST_ALLOWANCE + (bursts.healing_time or 0.0) / (2 * learned.lag)
+        allowance = ROUTE_TOLERANCE + _share_of_the_transient(bursts) / learned.lag
         parts.append(_Part(name, *_difference(learned.table, bursts.table, allowance)))
     if learned is not None:
         remarks.append(f"learned equation at lag {learned.lag:.3g}: {learned.reason}")
     remarks += [f"no closure from {what}: {reason}" for reason, what in _by_reason(found.reasons).items()]
     return worst_of(parts, remarks)
+
+
+def _share_of_the_transient(bursts: BurstClosure) -> float:
+    """By how much of itself, times a lag, an equation read at that lag still feels what went on before the plateau."""
+    study = bursts.study
+    if study is None or study.plateau is None:
+        return 0.0
+    settled = study.lags >= study.plateau[0]
+    change = [abs(float(np.mean(ratio[settled])) - 1) for ratio in (study.drift_ratio, study.diffusion_ratio)]
+    return max(change) * study.plateau[0]
 
 
 def _by_reason(reasons: dict[str, str]) -> dict[str, str]:
@@ -151,15 +162,17 @@ def _by_reason(reasons: dict[str, str]) -> dict[str, str]:
     }
 
 
+def shared(first: ClosureTable, second: ClosureTable) -> bool:
+    """Whether two closures are known in one cell at least."""
+    return bool(np.any(first.finite & second.finite))
+
+
 def _difference(first: ClosureTable, second: ClosureTable, allowance: float) -> tuple[float, float]:
     """The larger mean squared z-score, of drift or of diffusion, and what it may be.
 
-    Beside their standard errors two routes may differ by `allowance`, a share of the size of the second: that of the
-    fast time in a lag, by which one route has not reached the limit that it shares with the other.
+    Beside their standard errors two routes may differ by `allowance`, a share of the size of the second.
     """
     known = first.finite & second.finite
-    if not known.any():
-        return float("nan"), LARGEST_SCORE
     scores = []
     for name in ("drift", "diffusion"):
         one, other = getattr(first, name)[known], getattr(second, name)[known]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from micromacro import plan, records, stages
+from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
 from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
@@ -161,6 +162,12 @@ def _after_pull(run: stages.Run, sizes: plan.WindowPlan) -> int:
 def closure_reserve(budget: int | None) -> int:
     """Force evaluations that are kept for the closure."""
     return 0 if budget is None else min(plan.MOST_CLOSURE_STATES, budget // 50)
+
+
+def reduction_reserve(case: Case) -> int:
+    """Force evaluations that a method which could spend everything leaves to bursts and to the full model."""
+    wanted = case.close.bursts + case.close.full_model
+    return 0 if case.budget is None else min(wanted, case.budget // 5)
 
 
 def _round_row(number: int, result: Round, change: float, windows: Windows) -> dict:

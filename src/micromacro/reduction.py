@@ -7,6 +7,7 @@ evaluations enough. Where it does not hold there is a reason instead of a result
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -14,17 +15,20 @@ from jaxtyping import Float
 
 from micromacro import reduction_records as records
 from micromacro import stages
-from micromacro.closures.agreement import Agreement, compare
+from micromacro.closures.agreement import Agreement, compare, not_applicable
 from micromacro.closures.bursts import BurstClosure, BurstSettings, burst_closure
 from micromacro.closures.effective import EffectiveSettings, fit_effective_dynamics
 from micromacro.closures.files import BURSTS, LEARNED, PROJECTED
+from micromacro.closures.grid import grid_of_points
+from micromacro.closures.kernels import kernel_width
 from micromacro.closures.long_trajectories import FullTrajectories, simulate_full
 from micromacro.closures.reduced import ReducedDynamics
 from micromacro.closures.snapshots import snapshot_pairs
 from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
-from micromacro.errors import InputError, MicromacroError
+from micromacro.errors import InputError, MicromacroError, PhysicsError
+from micromacro.estimates.surface import Grid
 from micromacro.pipeline import Sampled
 
 NO_GAP = "hidden coordinates do not relax at fixed ξ by their own dynamics: no gap between time scales"
@@ -36,6 +40,11 @@ SLOW_TIMES, FEWEST_SLOW_TIMES = 20.0, 4.0
 FRAMES_PER_SLOW_TIME, FRAMES_PER_FAST_TIME = 40, 4
 LAG_OF_PLATEAU = 3.0
 MOST_PAIRS = 200_000
+FEWEST_PILOT_STEPS = 8
+
+STAGES: tuple[str, ...] = ("bursts", "learned", "full_model")
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,10 @@ class Reduction:
 
 
 def _agreement_row(one: Agreement) -> dict:
-    ratios = {name: asdict(ratio) for name, ratio in one.ratios.items()}
+    ratios = {
+        name: {key: float(value) if np.isfinite(value) else None for key, value in asdict(ratio).items()}
+        for name, ratio in one.ratios.items()
+    }
     figures = {name: value for name, value in vars(one).items() if name not in ("ratios", "passed", "verdict")}
     finite = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
     return {"ratios": ratios, **finite, "passed": one.passed, "verdict": one.verdict}
@@ -109,29 +121,39 @@ def _agreement_row(one: Agreement) -> dict:
 
 def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
     """Bursts, long simulations of the full model, the equation learned from them, and the comparison."""
-    found = _bursts_stage(run, sampled)
-    result = Reduction(projected)
-    if isinstance(found, str):
-        return replace(result, reasons=dict.fromkeys(("bursts", "learned", "full_model"), found))
-    result = replace(result, bursts=found)
-    if found.table is None:
-        return replace(result, reasons=dict.fromkeys(("bursts", "learned", "full_model"), found.reason))
-    trajectories = _full_model_stage(run, sampled, projected, found)
+    if not relaxes(run, sampled):
+        return Reduction(projected, reasons=dict.fromkeys(STAGES, NO_GAP))
+    found = _or_reason(lambda: _bursts_stage(run, sampled))
+    bursts = None if isinstance(found, str) else found
+    reasons = {"bursts": found} if isinstance(found, str) else {}
+    if bursts is not None and bursts.table is None:
+        return Reduction(projected, bursts, reasons=dict.fromkeys(STAGES, bursts.reason))
+    trajectories = _or_reason(lambda: _full_model_stage(run, sampled, projected, bursts))
     if isinstance(trajectories, str):
-        return replace(result, reasons=result.reasons | dict.fromkeys(("learned", "full_model"), trajectories))
-    learned = _learned_stage(run, trajectories, found, projected)
+        reasons |= {"full_model": trajectories, "learned": trajectories}
+        return Reduction(projected, bursts, reasons=reasons)
+    learned = _or_reason(lambda: _learned_stage(run, trajectories, bursts, sampled.estimate.surface.grid))
     if isinstance(learned, str):
-        result = replace(result, reasons=result.reasons | {"learned": learned})
-    else:
-        result = replace(result, learned=learned)
+        reasons |= {"learned": learned}
+    result = Reduction(projected, bursts, None if isinstance(learned, str) else learned, reasons=reasons)
     return replace(result, agreement=_agreement(run, result, trajectories))
+
+
+def _or_reason(stage: Callable[[], Found]) -> Found | str:
+    """What a stage found, or why it could not: the results before it stand without it."""
+    try:
+        return stage()
+    except (InputError, PhysicsError) as error:
+        return str(error)
 
 
 def relaxes(run: stages.Run, sampled: Sampled) -> bool:
     """Whether hidden coordinates mix at fixed ξ by local moves alone, as far as that was judged."""
     judged = sampled.trained or sampled
-    if judged.local is None or not run.case.system.has_density:
+    windowed = judged.local is not None and np.any(np.asarray(judged.local.windows.stiffness) > 0)
+    if not windowed or not run.case.system.has_density:
         return True
+    assert judged.local is not None
     return checks.mixing(run.case.system.observe, judged.local, judged.start).passed is not False
 
 
@@ -148,13 +170,11 @@ def _bursts_stage(run: stages.Run, sampled: Sampled) -> BurstClosure | str:
         return "[close] bursts is 0"
     if case.coarse.dimension > MOST_COMPONENTS:
         return f"closures from bursts are meant for at most {MOST_COMPONENTS} coarse variables"
-    if not relaxes(run, sampled):
-        return NO_GAP
     evaluations = _left(run, case.close.bursts, 3)
     defaults = BurstSettings()
     pilot_steps = evaluations // (PILOT_SHARE * defaults.pilot_bursts)
     settings = replace(defaults, evaluations=evaluations, pilot_steps=min(defaults.pilot_steps, pilot_steps))
-    if pilot_steps < 2:
+    if pilot_steps < FEWEST_PILOT_STEPS:
         return f"too few force evaluations are left for bursts: {evaluations}"
     weight = stationary_weights(sampled) if sampled.stationary else None
 
@@ -169,17 +189,21 @@ def _bursts_stage(run: stages.Run, sampled: Sampled) -> BurstClosure | str:
             run.key(600),
             settings=settings,
             stationary_weights=weight,
-            advance=advance,
+            advance=_spending(run, advance),
         )
-        run.engine.evaluations += closed.evaluations
         return records.bursts_record(closed, found.surface.grid.points)
 
-    try:
-        return records.read_bursts(run.stage("bursts", evaluations, "walker-steps", compute))
-    except InputError as error:
-        if error.parameter != "evaluations":
-            raise
-        return f"too few force evaluations for bursts: {error}"
+    return records.read_bursts(run.stage("bursts", evaluations, "force evaluations", compute))
+
+
+def _spending(run: stages.Run, advance: Callable) -> Callable:
+    """Counts force evaluations as they are spent, so that those of a stage that fails count too."""
+
+    def spend(evaluations: int) -> None:
+        run.engine.evaluations += evaluations
+        advance(evaluations)
+
+    return spend
 
 
 def stationary_weights(sampled: Sampled) -> Float[np.ndarray, "n"]:
@@ -200,7 +224,7 @@ class _Simulation:
 
 
 def _full_model_stage(
-    run: stages.Run, sampled: Sampled, projected: ClosureTable, bursts: BurstClosure
+    run: stages.Run, sampled: Sampled, projected: ClosureTable, bursts: BurstClosure | None
 ) -> FullTrajectories | str:
     case = run.case
     if case.close.full_model == 0:
@@ -209,7 +233,7 @@ def _full_model_stage(
         return "ξ has no stationary law to compare in: it was still drifting at the end of the run"
     if case.coarse.dimension > 2:
         return "the reduced dynamics is compared for one or two coarse variables"
-    planned = _plan(run, projected, bursts.healing_time or 0.0)
+    planned = _plan(run, projected, 0.0 if bursts is None else bursts.healing_time or 0.0)
     if isinstance(planned, str):
         return planned
     rng = np.random.default_rng([case.seed, 600])
@@ -224,23 +248,22 @@ def _full_model_stage(
             time=planned.time,
             interval=planned.interval,
             key=run.key(601),
-            advance=advance,
+            advance=_spending(run, advance),
         )
-        run.engine.evaluations += found.force_evaluations
         return records.trajectories_record(found)
 
-    total = planned.walkers * planned.time / case.system.time_step
-    return records.read_trajectories(run.stage("full_model", total, "walker-steps", compute))
+    frames = round(planned.time / planned.interval)
+    total = planned.walkers * (planned.time / case.system.time_step + frames)
+    return records.read_trajectories(run.stage("full_model", total, "force evaluations", compute))
 
 
 def _plan(run: stages.Run, projected: ClosureTable, fast: float) -> _Simulation | str:
     """Walkers that each last twenty slow times, frames that resolve the fast one, within the force evaluations."""
     case, step = run.case, run.case.system.time_step
     evaluations = _left(run, case.close.full_model, 1)
-    try:
-        slow = float(slowest_modes(ReducedDynamics.from_table(projected, case.coarse), 1).time_scales[0])
-    except MicromacroError as error:
-        return str(error)
+    slow = float(np.max(slowest_modes(ReducedDynamics.from_table(projected, case.coarse), 1).time_scales, initial=0.0))
+    if not 0 < slow < np.inf:
+        return "the projected closure has no slowest time scale that could be resolved"
     resolved = slow / FRAMES_PER_SLOW_TIME
     resolved = min(resolved, fast / FRAMES_PER_FAST_TIME) if fast > 0 else resolved
     steps = max(1, int(resolved / step))
@@ -259,28 +282,31 @@ def _plan(run: stages.Run, projected: ClosureTable, fast: float) -> _Simulation 
 
 
 def _learned_stage(
-    run: stages.Run, trajectories: FullTrajectories, bursts: BurstClosure, projected: ClosureTable
+    run: stages.Run, trajectories: FullTrajectories, bursts: BurstClosure | None, grid: Grid
 ) -> Learned | str:
     case = run.case
-    assert bursts.plateau is not None
+    if bursts is None or bursts.plateau is None:
+        return "without bursts the lag beyond the fast time is not known"
     # what went on before the plateau biases by its share of the lag; longer lags blur what b does within them
     lag = trajectories.interval * max(1, round(LAG_OF_PLATEAU * bursts.plateau[0] / trajectories.interval))
+    if lag > trajectories.interval * len(trajectories.z) / 4:
+        return f"the full model was not simulated for long enough to learn at lag {lag:.3g}: raise [close] full_model"
     pairs = snapshot_pairs(case.coarse, trajectories.z, trajectories.interval, lag, trajectories.force_evaluations)
-    pairs = pairs.select(np.arange(0, len(pairs.start), max(1, -(-len(pairs.start) // MOST_PAIRS))))
+    if len(pairs.start) > MOST_PAIRS:
+        rng = np.random.default_rng([case.seed, 602])
+        pairs = pairs.select(np.sort(rng.choice(len(pairs.start), MOST_PAIRS, replace=False)))
     settings = EffectiveSettings()
 
     def compute(advance: Callable) -> xr.Dataset:
         found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(602), advance)
-        table = found.table(_grid(run, projected))
+        table = found.table(grid)
         record = xr.Dataset({"z": (("cell", "component"), table.z)}).assign(records.table_variables(table))
         check = found.residual_check
         record.attrs = {"passed": int(check.passed), "reason": check.reason}
         return record
 
-    try:
-        record = run.stage("effective_equation", settings.all_steps(case.coarse.dimension), "training steps", compute)
-    except InputError as error:
-        return f"the snapshots are too few to learn from: {error}"
+    steps = settings.all_steps(case.coarse.dimension)
+    record = run.stage("effective_equation", steps, "training steps", compute)
     if not record.attrs["passed"]:
         return f"the equation learned at lag {lag:.3g} does not predict unseen snapshots: {record.attrs['reason']}"
     table = records.read_table(record)
@@ -288,13 +314,13 @@ def _learned_stage(
     return Learned(table, lag, str(record.attrs["reason"]))
 
 
-def _grid(run: stages.Run, projected: ClosureTable):
-    return ReducedDynamics.from_table(projected, run.case.coarse).grid
-
-
 def _agreement(run: stages.Run, found: Reduction, trajectories: FullTrajectories) -> dict[str, Agreement]:
-    return {
-        route: compare(table, run.case.coarse, trajectories, seed=run.case.seed)
-        for route, table in found.tables.items()
-        if table.finite.any()
-    }
+    """Of each route's reduced dynamics with the full model; where it cannot be judged, why."""
+    result = {}
+    for route, table in found.tables.items():
+        try:
+            width = kernel_width(route, grid_of_points(run.case.coarse, table.z))
+            result[route] = compare(table, run.case.coarse, trajectories, half_width=width, seed=run.case.seed)
+        except MicromacroError as error:
+            result[route] = not_applicable(float("nan"), float("nan"), str(error))
+    return result

@@ -18,8 +18,9 @@ from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.chain import sample_micro_macro
 from micromacro.checking import run_checks
-from micromacro.closures.bursts import BurstClosure, burst_requirements
-from micromacro.closures.files import BURSTS, LEARNED, PROJECTED, read_closures, write_closures
+from micromacro.closures.bursts import BurstClosure
+from micromacro.closures.files import PROJECTED, read_closures, write_closures
+from micromacro.closures.kernels import kernel_width
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
@@ -39,8 +40,6 @@ from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
 DRAWS_AT_ONCE = 10_000
-LEARNED_FEATURES = 8
-"""Over so large a share of the range the errors of a learned equation go together."""
 METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro")
 NEED_DENSITIES = ("generator", "micro-macro")
 SUMMARY = "summary.json"
@@ -171,7 +170,8 @@ def _check_request(case: Case, method: str) -> None:
 
 def _settings(case: Case, method: str) -> dict:
     keys = ("bias", "generator", "couple", "seed")
-    return {"method": method, **{key: repr(getattr(case, key)) for key in keys}}
+    named = {key: repr(getattr(case, key)) for key in keys}
+    return {"method": method, **named, "close": repr((case.close.bursts, case.close.full_model))}
 
 
 def _same_settings(folder: Path, case: Case, method: str) -> None:
@@ -180,7 +180,7 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
         return
     stored = json.loads(path.read_text(encoding="utf-8"))
     for key, value in _settings(case, method).items():
-        if stored.get(key) != value:
+        if key in stored and stored[key] != value:
             raise InputError(
                 key,
                 f"be as in the run that is resumed, {stored.get(key)}",
@@ -267,7 +267,7 @@ class Result:
     def closure_by(self, route: str) -> ClosureTable:
         """The closure by one route. **Raises:** `InputError` for one that the run does not have."""
         if route not in self.closures:
-            reason = self.summary["reduction"]["reasons"].get(route, "no such route")
+            reason = self.summary.get("reduction", {}).get("reasons", {}).get(route, "no such route")
             requirement = f"be one of the closures of this run, {', '.join(self.closures)}"
             raise InputError("--closure", requirement, f"{route!r} ({reason})")
         return self.closures[route]
@@ -275,9 +275,8 @@ class Result:
     def smooth_closure(self, route: str = PROJECTED) -> SmoothClosure:
         """b(z) and D(z) of one route as smooth differentiable functions, with their standard errors."""
         table = self.closure_by(route)
-        grid = self.free_energy.grid
-        kernels = {BURSTS: burst_requirements(grid).half_width, LEARNED: max(grid.shape) / LEARNED_FEATURES}
-        return smooth_closure(table, self.case.coarse, SmoothSettings(overlap=kernels.get(route, 1.0)))
+        overlap = kernel_width(route, self.free_energy.grid)
+        return smooth_closure(table, self.case.coarse, SmoothSettings(overlap=overlap))
 
     @cached_property
     def generator(self) -> Generator | DensityGenerator | None:

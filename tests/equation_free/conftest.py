@@ -10,7 +10,7 @@ import pytest
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.equation_free.lifting import lift_conditional
 from micromacro.equation_free.restriction import mean_of
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseStep, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseStep, CoarseTimeStepper, StepperSettings
 from micromacro.systems.model import StochasticSystem
 from micromacro.systems.slow_fast import slow_fast
 
@@ -54,7 +54,7 @@ def seen(reference):
 def stepper_of():
     """The coarse time stepper of a reference system with its exact lifting."""
 
-    def make(reference, settings: BurstSettings) -> CoarseTimeStepper:
+    def make(reference, settings: StepperSettings) -> CoarseTimeStepper:
         system, restriction = seen(reference)
         lift = lift_conditional(reference.exact.sample_conditional, system)
         return CoarseTimeStepper(system, lift, restriction, settings)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from micromacro.equation_free.continuation import ContinuationSettings, continue_branch
-from micromacro.equation_free.time_stepper import BurstSettings
+from micromacro.equation_free.time_stepper import StepperSettings
 from micromacro.errors import InputError, PhysicsError
 from micromacro.systems.noisy_fold import fold, noisy_fold
 
@@ -52,7 +52,7 @@ def test_scales_change_units_alone(known):
 
 
 def test_fold_of_the_noisy_system_within_two_per_cent(stepper_of):
-    stepper = stepper_of(noisy_fold(), BurstSettings(0.03, 0.2, 400))
+    stepper = stepper_of(noisy_fold(), StepperSettings(0.03, 0.2, 400))
     settings = ContinuationSettings(step=0.12, points=10)
     found = continue_branch(stepper, np.array([0.85]), -0.22, direction=-1, settings=settings)
     x, parameter = fold()

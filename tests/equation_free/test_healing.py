@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from micromacro.equation_free.healing import measure_healing, with_measured_healing
-from micromacro.equation_free.time_stepper import BurstSettings
+from micromacro.equation_free.time_stepper import StepperSettings
 from micromacro.errors import InputError, PhysicsError
 
 EPSILON, Z = 0.01, np.array([1.0])
 FAST, SLOW = np.sort(np.linalg.eigvals(np.array([[-2, 1], [1 / EPSILON, -1 / EPSILON]])).real)
 
 
-def settings(**changes) -> BurstSettings:
-    return dataclasses.replace(BurstSettings(0.0, 0.05, 400), **changes)
+def settings(**changes) -> StepperSettings:
+    return dataclasses.replace(StepperSettings(0.0, 0.05, 400), **changes)
 
 
 @pytest.mark.parametrize("longest", [0.1, 1.0])

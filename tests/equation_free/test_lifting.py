@@ -14,7 +14,7 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.space import Space
 from micromacro.equation_free.lifting import lift_conditional, lift_exactly, lift_raw
 from micromacro.equation_free.restriction import mean_of
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseTimeStepper, StepperSettings
 from micromacro.errors import InputError
 from micromacro.generators.generator import Generator
 from micromacro.generators.representation import Representation, fit_representation
@@ -81,11 +81,11 @@ def test_exact_draws_of_a_run_are_inverted_and_follow_the_key():
 def test_a_wrong_generator_is_healed(generator):
     """After the healing the velocity is that of the exact mean, which has forgotten the generator's mistake."""
     lift = lift_raw(generator(offset=0.5), SYSTEM, COARSE)
-    stepper = CoarseTimeStepper(SYSTEM, lift, mean_of(SYSTEM, COARSE), BurstSettings(0.0, 0.04, 1000))
+    stepper = CoarseTimeStepper(SYSTEM, lift, mean_of(SYSTEM, COARSE), StepperSettings(0.0, 0.04, 1000))
     hasty = stepper(Z).derivative
     # dv = (x3 - v) dt: with x3 right the mean of v hardly moves
     assert hasty.value[0] > 0.2
-    patient = dataclasses.replace(stepper, settings=BurstSettings(0.4, 0.2, 1000))(Z)
+    patient = dataclasses.replace(stepper, settings=StepperSettings(0.4, 0.2, 1000))(Z)
     assert abs(patient.derivative.value[0] - patient.slope(_exact_mean(0.5, patient.times))[0]) < (
         4 * patient.derivative.stderr[0]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from micromacro.equation_free.projective import forward_euler, integrate, midpoint
-from micromacro.equation_free.time_stepper import BurstSettings
+from micromacro.equation_free.time_stepper import StepperSettings
 from micromacro.errors import InputError
 from micromacro.systems.slow_fast import coarse_mean
 
@@ -54,7 +54,7 @@ def test_steps_shorter_than_their_bursts_are_refused(known, scheme, steps):
 
 def test_stiff_pair_against_its_exact_means_within_the_error_bars(stepper_of, stiff):
     """ε = 10⁻³; beside the noise, the midpoint rule's own error and that of the micro time step, 0.02 s in w."""
-    stepper = stepper_of(stiff, BurstSettings(3e-3, 3e-3, 400))
+    stepper = stepper_of(stiff, StepperSettings(3e-3, 3e-3, 400))
     start = np.array([0.8, 0.4])
     paths = [integrate(stepper, start, 1.0, 5, seed=seed) for seed in range(6)]
     ends = np.stack([path.z[-1] for path in paths])

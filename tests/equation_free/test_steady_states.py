@@ -6,7 +6,7 @@ from scipy.linalg import expm
 
 from micromacro.equation_free.newton import NewtonSettings
 from micromacro.equation_free.steady_states import find_steady_state
-from micromacro.equation_free.time_stepper import BurstSettings
+from micromacro.equation_free.time_stepper import StepperSettings
 
 RATES = np.array([[-1.0, 2.0, 0.0], [-2.0, -1.0, 0.5], [0.0, 0.0, -0.3]])
 REST = np.array([0.5, -1.0, 2.0])
@@ -91,7 +91,7 @@ def test_unstable_state_is_found_and_called_so(known):
 
 def test_fast_slow_pair(linear_pair):
     """x = 0 is steady, and decays at the slow rate of the exact matrix; lifted off the slow manifold, healed."""
-    stepper = linear_pair(0.5, BurstSettings(0.06, 0.2, 200))
+    stepper = linear_pair(0.5, StepperSettings(0.06, 0.2, 200))
     found = find_steady_state(stepper, np.array([1.0]))
     rate = np.linalg.eigvals(np.array([[-2, 1], [100, -100]])).real.max()
     assert found.outcome == "within noise"

@@ -9,7 +9,7 @@ import pytest
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.equation_free.restriction import mean_of, moments_of
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseTimeStepper, StepperSettings
 from micromacro.errors import InputError, PhysicsError
 from micromacro.systems.model import StochasticSystem
 from micromacro.systems.slow_fast import coarse_mean
@@ -19,7 +19,7 @@ Z = np.array([1.0, 0.5])
 
 @pytest.fixture
 def burst(stepper_of, stiff):
-    return stepper_of(stiff, BurstSettings(3e-3, 3e-3, 400))
+    return stepper_of(stiff, StepperSettings(3e-3, 3e-3, 400))
 
 
 def test_end_and_derivative_against_the_exact_means(burst):
@@ -53,7 +53,9 @@ def test_common_random_numbers_make_a_smooth_function(burst):
 
 
 def test_opposite_noises_cancel_in_a_linear_system(linear_pair):
-    plain, paired = (linear_pair(0.0, BurstSettings(0.02, 0.05, 200, antithetic=flag))(Z[:1]) for flag in (False, True))
+    plain, paired = (
+        linear_pair(0.0, StepperSettings(0.02, 0.05, 200, antithetic=flag))(Z[:1]) for flag in (False, True)
+    )
     assert paired.force_evaluations == plain.force_evaluations
     assert abs(paired.displacement.value - plain.displacement.value)[0] < 4 * plain.displacement.stderr[0]
     # of the pair's own lifted state, e⁻² is left when healing ends
@@ -71,7 +73,7 @@ def test_parameters_reach_the_drift():
     system = StochasticSystem(drift, jnp.zeros_like, 1, np.zeros((1, 1)), time_step=0.1)
     coarse = CoarseVariable(lambda q: q, np.array([-np.pi]), np.array([np.pi]), (True,))
     lift = lambda z, count, key: np.tile(z, (count, 1))  # noqa: E731
-    stepper = CoarseTimeStepper(system, lift, mean_of(system, coarse), BurstSettings(0.1, 1.0, 40))
+    stepper = CoarseTimeStepper(system, lift, mean_of(system, coarse), StepperSettings(0.1, 1.0, 40))
     # across the seam of the circle the path goes on, it does not jump
     np.testing.assert_allclose(stepper(np.array([3.0]), (0.5,)).displacement.value, 0.5, rtol=1e-9)
     np.testing.assert_allclose(stepper(np.array([3.0]), (0.5,)).derivative.value, 0.5, rtol=1e-9)
@@ -84,7 +86,7 @@ def test_moments_of_pure_diffusion():
     def lift(z, count, key):
         return z[0] + np.sqrt(z[1]) * np.asarray(jax.random.normal(key, (count, 1)))
 
-    stepper = CoarseTimeStepper(system, lift, moments_of(system, coarse), BurstSettings(0.0, 0.5, 2000))
+    stepper = CoarseTimeStepper(system, lift, moments_of(system, coarse), StepperSettings(0.0, 0.5, 2000))
     found = stepper(np.array([1.0, 0.5])).derivative
     assert (abs(found.value - [0, 1]) < 4 * found.stderr).all()
     assert found.stderr[1] < 0.2
@@ -109,4 +111,4 @@ def test_what_cannot_be_stepped_is_refused(burst):
 )
 def test_settings_are_checked(changes, message):
     with pytest.raises(InputError, match=message):
-        BurstSettings(**{"healing_time": 0.0, "horizon": 1.0, **changes})
+        StepperSettings(**{"healing_time": 0.0, "horizon": 1.0, **changes})

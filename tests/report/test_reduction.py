@@ -41,7 +41,7 @@ def test_every_route_is_named_with_its_lag(complete):
 
 
 def test_times_are_shown_as_ratios_with_errors(complete):
-    assert agreement_table(complete).rows == [["projected", "slowest time scale", "1.1", "1", "1.100 ± 0.02"]]
+    assert agreement_table(complete).rows == [["projected", "slowest time scale", "1.1", "1", "1.1", "0.02"]]
     assert "relax in 0.06" in reduction_note(complete)
 
 

@@ -90,6 +90,7 @@ def compare(
     *,
     cores: tuple[Bool[np.ndarray, "n"], Bool[np.ndarray, "n"]] | None = None,
     fast: float | None = None,
+    half_width: float = 1.0,
     replicas: int = 30,
     seed: int = 0,
 ) -> Agreement:
@@ -101,6 +102,7 @@ def compare(
     - `trajectories`: stationary ones, without what they need to forget their starts.
     - `cores`: two sets of cells of the table, `(n,)` booleans; by default the bottoms of the two deepest basins.
     - `fast`: the relaxation time of hidden coordinates; measured in the trajectories by default.
+    - `half_width`: in cells, over which the errors of the table go together.
     - `replicas`: of the table, for the standard errors of what follows from it.
 
     **Raises:** `InputError` for trajectories too few to give standard errors.
@@ -112,21 +114,21 @@ def compare(
     measured = full_model.measured_density(trajectories, dynamics.grid)
     obstacle = _obstacle(trajectories, coarse, measured, hidden, slow)
     if obstacle:
-        return _not_applicable(hidden, slow, obstacle)
+        return not_applicable(hidden, slow, obstacle)
 
     def times(replica: ReducedDynamics) -> list[float]:
         passage = transition_times(replica, first, second)
         return [float(slowest_modes(replica, 1).time_scales[0]), passage.forward, passage.backward]
 
-    reduced = spread(table, coarse, times, replicas=replicas, seed=seed)
+    reduced = spread(table, coarse, times, replicas=replicas, seed=seed, half_width=half_width)
     seen = observed_transition_times(dynamics, first, second, trajectories.interval)
     counted = counted_transitions(trajectories, dynamics.grid, first, second)
     try:
         scale = slowest_time_scale(trajectories, coarse, shortest_lag=hidden, seed=seed).value
     except PhysicsError as error:
-        return _not_applicable(hidden, slow, str(error))
+        return not_applicable(hidden, slow, str(error))
     if min(counted.events) == 0:
-        return _not_applicable(hidden, slow, "the simulations of the full model saw no transition: simulate for longer")
+        return not_applicable(hidden, slow, "the simulations of the full model saw no transition: simulate for longer")
     ratios = _ratios(reduced, np.array([1, seen.forward, seen.backward]), scale, counted)
     return _judge(ratios, dynamics, coarse, trajectories, measured, hidden, slow)
 
@@ -145,7 +147,8 @@ def _obstacle(trajectories, coarse, measured: MeasuredDensity, fast: float, slow
     return ""
 
 
-def _not_applicable(fast: float, slow: float, reason: str) -> Agreement:
+def not_applicable(fast: float, slow: float, reason: str) -> Agreement:
+    """The result where the premise does not hold."""
     unknown = float("nan")
     sentence = f"not applicable: {reason}"
     return Agreement({}, unknown, unknown, unknown, unknown, fast, slow, unknown, None, sentence)
@@ -180,7 +183,7 @@ def _judge(ratios: dict[str, Ratio], dynamics, coarse, trajectories, measured, f
     }
     scores["stationary density"] = distance / (LEAST_ALLOWANCE + fast / slow / 2 + STANDARD_ERRORS * noise)
     scores["autocorrelation"] = float(against[worst])
-    weakest = max(scores, key=lambda name: scores[name])
+    weakest = max(scores, key=lambda name: np.nan_to_num(scores[name], nan=np.inf))
     verdict = _sentence(ratios, weakest, scores[weakest], fast, slow)
     return Agreement(
         ratios,

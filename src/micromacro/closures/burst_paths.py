@@ -62,7 +62,7 @@ def run_bursts(
     key: Key[Array, ""],
     advance: Callable[[int], None] | None = None,
 ) -> BurstPaths:
-    """Simulate every state for `records` intervals of `interval` steps; `advance` is told the steps as they are done.
+    """Simulate every state for `records` intervals of `interval` steps; `advance` is told the force evaluations.
 
     Costs `n * records * interval` force evaluations, and n for each record at which terms are asked for.
 
@@ -81,14 +81,14 @@ def run_bursts(
             jax.random.fold_in(key, number),
             save_every=interval,
         )
+        if advance is not None:
+            advance(len(part) * (records * interval + len(term_records)))
         frames = np.concatenate([part[None], moved.saved])
         _require_finite(frames)
         values = np.asarray(observe(frames.reshape(-1, frames.shape[2])))
         coarse_values.append(values.reshape(*frames.shape[:2], -1))
         kept.append(frames[term_records])
         final.append(moved.final)
-        if advance is not None:
-            advance(len(part) * records * interval)
     values, chosen = np.concatenate(coarse_values, axis=1), np.concatenate(kept, axis=1)
     drift, diffusion = projected_terms(system, coarse, chosen.reshape(-1, chosen.shape[2]))
     count, d = len(states), coarse.dimension

@@ -135,24 +135,30 @@ def burst_closure(
     - `stationary_weights`: `(n,)` under which the states follow the stationary law, for the check of lifting.
     - `requirements`: of the local averages; `None` takes kernels of half-width a twentieth of the range in one
       dimension, a twelfth in two, an eighth in three: the guess that they correct holds what is sharper.
-    - `advance`: told the number of steps as they are done.
+    - `advance`: told the force evaluations as they are spent.
 
-    **Raises:** `InputError` where `settings.evaluations` pays for too few bursts.
+    Where `settings.evaluations` pays for too few bursts there is no table, and the reason says what they need.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     pilot_key, key = jax.random.split(key)
     picked = spread_starts(weights, settings.pilot_bursts, rng)
-    pilot = find_fast_time(system, coarse, states[picked], settings.memory, settings.pilot_steps, pilot_key)
+    pilot = find_fast_time(system, coarse, states[picked], settings.memory, settings.pilot_steps, pilot_key, advance)
     if pilot.fast_time is None:
-        return BurstClosure(None, None, np.nan, None, None, None, 0, pilot.evaluations, pilot.reason)
+        return _nothing(pilot, pilot.reason)
     interval, records = _layout(system, pilot, settings)
-    count = _affordable(settings.evaluations - pilot.evaluations, records * interval + TERM_RECORDS)
+    each = records * interval + TERM_RECORDS
+    count = int((settings.evaluations - pilot.evaluations) // each)
+    if count < FEWEST_BURSTS:
+        needed = FEWEST_BURSTS * each + pilot.evaluations
+        return _nothing(
+            pilot, f"{FEWEST_BURSTS} bursts need {needed:.2g} force evaluations; {settings.evaluations:.2g} given"
+        )
     picked = spread_starts(weights, count, rng)
     term_records = np.unique(np.round(np.linspace(0, records, TERM_RECORDS)).astype(int))
     paths = run_bursts(system, coarse, states[picked], clusters[picked], interval, term_records, records, key, advance)
     study = study_lags(coarse, paths, settings.memory, settings.settled)
     lifting = None
-    if stationary_weights is not None and study.healing_time is not None:
+    if stationary_weights is not None and study.healing_time:
         shares = stationary_weights[picked] / weights[picked]
         lifting = check_lifting(coarse, paths, shares, study.healing_time)
     local = requirements or burst_requirements(grid)
@@ -173,12 +179,8 @@ def _layout(system: System, pilot: Pilot, settings: BurstSettings) -> tuple[int,
     return interval, int(np.ceil(settings.length * steps / interval))
 
 
-def _affordable(evaluations: int, each: int) -> int:
-    count = evaluations // each
-    if count < FEWEST_BURSTS:
-        needed = f"be at least {FEWEST_BURSTS * each:.2g} beyond the pilot's, for {FEWEST_BURSTS} bursts"
-        raise InputError("evaluations", needed, evaluations)
-    return int(count)
+def _nothing(pilot: Pilot, reason: str) -> BurstClosure:
+    return BurstClosure(None, None, np.nan, None, None, None, 0, pilot.evaluations, reason)
 
 
 def _closed(coarse, grid, paths: BurstPaths, study: LagStudy, lifting, settings, requirements, pilot: Pilot):

@@ -61,10 +61,10 @@ def simulate_full(
     **Arguments:**
 
     - `starts`: hidden states `(walkers, D)`; each walker counts as one independent sample.
-    - `time`: of each walker; rounded up to whole chunks of frames.
+    - `time`: of each walker.
     - `interval`: between saved frames.
     - `time_step`: at most so long; that of the system by default.
-    - `advance`: told the steps taken since the last call, walkers times steps.
+    - `advance`: told the force evaluations since the last call.
 
     **Raises:** `InputError` for an interval or a time that are not positive; `PhysicsError` for a walker that is lost.
     """
@@ -75,21 +75,22 @@ def simulate_full(
     chunk = min(frames, max(1, MOST_NUMBERS // starts.size))
     measure = _measure(system, coarse)
     states, parts = np.asarray(starts, float), []
-    for number in range(-(-frames // chunk)):
+    for number, first in enumerate(range(0, frames, chunk)):
+        length = min(chunk, frames - first)
         moved = simulate(
             system.drift,
             system.diffusion,
             states,
             interval / steps,
-            steps * chunk,
+            steps * length,
             jax.random.fold_in(key, number),
             save_every=steps,
         )
         states = moved.final
-        _require_finite(states, (number + 1) * chunk * interval)
-        parts.append([np.asarray(part) for part in measure(moved.saved)])
         if advance is not None:
-            advance(len(starts) * steps * chunk)
+            advance(len(starts) * length * (steps + 1))
+        _require_finite(states, (first + length) * interval)
+        parts.append([np.asarray(part) for part in measure(moved.saved)])
     z, terms = (np.concatenate(column) for column in zip(*parts, strict=True))
     return FullTrajectories(z, terms, interval, len(starts) * len(z) * (steps + 1))
 

@@ -1,5 +1,6 @@
 """The fast time of a system, looked for by a few bursts that double in length."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -43,14 +44,18 @@ def find_fast_time(
     tolerance: float,
     most_steps: int,
     key: Key[jax.Array, ""],
+    advance: Callable[[int], None] | None = None,
 ) -> Pilot:
-    """Double the length of bursts from `states` until hidden fluctuations are forgotten or ξ itself has moved."""
+    """Double the length of bursts from `states` until hidden fluctuations are forgotten or ξ itself has moved.
+
+    No burst is longer than `most_steps`; `advance` is told the force evaluations.
+    """
     lags, memory, spreads, evaluations = [], [], [np.zeros(coarse.dimension)], 0
     displacement, elapsed, interval, first = np.zeros((len(states), coarse.dimension)), 0, FIRST_STEPS, None
     while True:
         records = np.arange(3) if first is None else np.arange(1, 3)
         key, own = jax.random.split(key)
-        paths = run_bursts(system, coarse, states, np.arange(len(states)), interval, records, 2, own)
+        paths = run_bursts(system, coarse, states, np.arange(len(states)), interval, records, 2, own, advance)
         evaluations += paths.evaluations
         series = [terms_at(paths, i) for i in range(len(records))]
         first = first or series[0]
@@ -63,7 +68,7 @@ def find_fast_time(
         spreads.append(np.mean(displacement**2, axis=0) / coarse.range**2)
         moved = np.any(spreads[-1] > TRAVELLED**2)
         relaxed = len(spreads) > 4 and np.all(spreads[-1] < STILL_SPREADING * spreads[-2])
-        done = moved or relaxed or elapsed >= most_steps
+        done = moved or relaxed or 2 * elapsed > most_steps
         found = _verdict(np.array(lags), np.array(memory), len(states), tolerance, finished=bool(done))
         if found is not None or done:
             break

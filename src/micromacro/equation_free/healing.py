@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from micromacro.equation_free.estimate import Estimate
-from micromacro.equation_free.time_stepper import BurstSettings, CoarseStep, CoarseTimeStepper
+from micromacro.equation_free.time_stepper import CoarseStep, CoarseTimeStepper, StepperSettings
 from micromacro.errors import InputError, PhysicsError
 
 INTERVALS = 40
@@ -162,7 +162,7 @@ def _seen(amplitude: Estimate, speed: Float[np.ndarray, "m"]) -> bool:
 
 
 def _tolerable(
-    burst: CoarseStep, settings: BurstSettings, replicas: int, speed: Float[np.ndarray, "m"]
+    burst: CoarseStep, settings: StepperSettings, replicas: int, speed: Float[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m"]:
     """What the transient may add to the coarse state over the horizon, `(m,)`."""
     half = len(burst.times) // 2

@@ -27,7 +27,7 @@ GROUPS = 20
 
 
 @dataclass(frozen=True)
-class BurstSettings:
+class StepperSettings:
     """How a burst is run.
 
     **Arguments:**
@@ -147,7 +147,7 @@ class CoarseTimeStepper:
     system: System
     lift: Lift
     restriction: Restriction
-    settings: BurstSettings
+    settings: StepperSettings
     evaluations_per_lift: int = 0
 
     def __call__(

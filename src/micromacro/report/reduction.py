@@ -64,11 +64,11 @@ def routes_table(data: ReportData) -> Table:
 def agreement_table(data: ReportData) -> Table:
     """One row per time and route: reduced, full, and their ratio with its standard error."""
     rows = [
-        [route, name, number(one["reduced"]), number(one["full"]), f"{one['ratio']:.3f} ± {one['stderr']:.2g}"]
+        [route, name, *(number(one[key]) for key in ("reduced", "full", "ratio", "stderr"))]
         for route, agreement in ((data.summary.get("reduction") or {}).get("agreement") or {}).items()
         for name, one in agreement["ratios"].items()
     ]
-    return Table(["closure", "time", "reduced", "full", "reduced over full"], rows, [""] * len(rows))
+    return Table(["closure", "time", "reduced", "full", "reduced over full", "standard error"], rows, [""] * len(rows))
 
 
 def reduction_note(data: ReportData) -> str:

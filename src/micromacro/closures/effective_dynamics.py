@@ -1,6 +1,5 @@
 """A learned reduced equation: b and D as smooth functions and as a table with standard errors, and its checks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -17,7 +16,7 @@ from micromacro.closures.residuals import ResidualCheck, per_pair
 from micromacro.closures.scaling import Scaling
 from micromacro.closures.snapshots import SnapshotPairs
 from micromacro.closures.table import ClosureTable
-from micromacro.closures.transition import Moments, Scheme, scheme_bias
+from micromacro.closures.transition import Scheme, scheme_bias
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.estimates.surface import Grid
 from micromacro.generators.training import Trained
@@ -35,11 +34,6 @@ class Ensemble(eqx.Module):
         drift, factor = eqx.filter_vmap(lambda model: model(u))(self.members)
         diffusion = jax.vmap(lambda one: product(one, one.T))(factor)
         return self.scaling.drift(drift), self.scaling.diffusion(diffusion)
-
-    @property
-    def means(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-        """The functions z to b `(d,)` and z to D `(d, d)`, means over the members."""
-        return lambda z: jnp.mean(self.each(z)[0], axis=0), lambda z: jnp.mean(self.each(z)[1], axis=0)
 
     def __call__(self, z: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
         """Drift b and the lower Cholesky factor of D, means over the members."""
@@ -78,11 +72,11 @@ class EffectiveDynamics:
 
     def drift(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
         """The drift b at one z, in units of z per time; differentiable."""
-        return self.ensemble.means[0](z)
+        return jnp.mean(self.ensemble.each(z)[0], axis=0)
 
     def diffusion(self, z: Float[Array, "d"]) -> Float[Array, "d d"]:
         """The diffusion D at one z, in squared units of z per time, symmetric positive definite; differentiable."""
-        return self.ensemble.means[1](z)
+        return jnp.mean(self.ensemble.each(z)[1], axis=0)
 
     def log_likelihood(self, pairs: SnapshotPairs) -> Float[np.ndarray, "n"]:
         """The log density of each pair's displacement, of the lag of these pairs."""
@@ -122,13 +116,13 @@ def _each(ensemble: Ensemble, points: Float[Array, "n d"]) -> tuple[Array, Array
 
 
 @eqx.filter_jit
-def _biases(scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float) -> Moments:
+def _biases(scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float) -> tuple[Array, Array]:
     return jax.vmap(lambda z: scheme_bias(scheme, ensemble, z, lag))(points)
 
 
 def log_likelihood(scheme: Scheme, ensemble: Ensemble, pairs: SnapshotPairs) -> Float[np.ndarray, "n"]:
     """The log density of each pair's displacement by the mean of the members."""
-    return per_pair(lambda start, moved, lag: scheme.log_density(ensemble, start, moved, lag), pairs)
+    return per_pair(scheme.log_density, ensemble, pairs)
 
 
 def _spread(values: Float[np.ndarray, "n members ..."]) -> Float[np.ndarray, "n ..."]:

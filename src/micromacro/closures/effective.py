@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Key
 from micromacro.closures.effective_dynamics import EffectiveDynamics, Ensemble, log_likelihood
 from micromacro.closures.effective_model import EffectiveModel
 from micromacro.closures.fisher_scoring import FisherScoring
-from micromacro.closures.residuals import clustered_mean, residual_check
+from micromacro.closures.residuals import check_coefficients, clustered_mean
 from micromacro.closures.scaling import LinearFit, Scaling, scaling_of
 from micromacro.closures.schemes import SCHEMES
 from micromacro.closures.snapshots import SnapshotPairs
@@ -119,7 +119,7 @@ def _judged(coarse, scheme: Scheme, ensemble: Ensemble, pairs: SnapshotPairs, he
     unseen = pairs.select(held_out)
     likelihood = log_likelihood(scheme, ensemble, unseen)
     mean, stderr = clustered_mean(likelihood[:, None], unseen.weight, unseen.cluster)
-    check = residual_check(scheme, *ensemble.means, unseen)
+    check = check_coefficients(scheme, ensemble, unseen)
     figures = float(mean[0]), float(stderr[0])
     return EffectiveDynamics(coarse, scheme, ensemble, pairs, held_out, figures, check, trained)
 

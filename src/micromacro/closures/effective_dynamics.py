@@ -1,6 +1,5 @@
 """A learned reduced equation: b and D as smooth functions and as a table with standard errors, and its checks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -35,11 +34,6 @@ class Ensemble(eqx.Module):
         drift, factor = eqx.filter_vmap(lambda model: model(u))(self.members)
         diffusion = jax.vmap(lambda one: product(one, one.T))(factor)
         return self.scaling.drift(drift), self.scaling.diffusion(diffusion)
-
-    @property
-    def means(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-        """The functions z to b `(d,)` and z to D `(d, d)`, means over the members."""
-        return lambda z: jnp.mean(self.each(z)[0], axis=0), lambda z: jnp.mean(self.each(z)[1], axis=0)
 
     def __call__(self, z: Float[Array, "d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
         """Drift b and the lower Cholesky factor of D, means over the members."""
@@ -78,11 +72,11 @@ class EffectiveDynamics:
 
     def drift(self, z: Float[Array, "d"]) -> Float[Array, "d"]:
         """The drift b at one z, in units of z per time; differentiable."""
-        return self.ensemble.means[0](z)
+        return jnp.mean(self.ensemble.each(z)[0], axis=0)
 
     def diffusion(self, z: Float[Array, "d"]) -> Float[Array, "d d"]:
         """The diffusion D at one z, in squared units of z per time, symmetric positive definite; differentiable."""
-        return self.ensemble.means[1](z)
+        return jnp.mean(self.ensemble.each(z)[1], axis=0)
 
     def log_likelihood(self, pairs: SnapshotPairs) -> Float[np.ndarray, "n"]:
         """The log density of each pair's displacement, of the lag of these pairs."""
@@ -122,15 +116,19 @@ def _each(ensemble: Ensemble, points: Float[Array, "n d"]) -> tuple[Array, Array
 
 
 @eqx.filter_jit
+<<<<<<< HEAD
 def _biases(
     scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float
 ) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
+=======
+def _biases(scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float) -> tuple[Array, Array]:
+>>>>>>> issue4-learned
     return jax.vmap(lambda z: scheme_bias(scheme, ensemble, z, lag))(points)
 
 
 def log_likelihood(scheme: Scheme, ensemble: Ensemble, pairs: SnapshotPairs) -> Float[np.ndarray, "n"]:
     """The log density of each pair's displacement by the mean of the members."""
-    return per_pair(lambda start, moved, lag: scheme.log_density(ensemble, start, moved, lag), pairs)
+    return per_pair(scheme.log_density, ensemble, pairs)
 
 
 def _spread(values: Float[np.ndarray, "n members ..."]) -> Float[np.ndarray, "n ..."]:

@@ -19,7 +19,7 @@ from micromacro.closures.scaling import LinearFit
 from micromacro.generators.perceptron import Perceptron
 
 QUIET = 0.1
-"""The size of a new network's output, in units of its prior deviation."""
+"""The size of a new network's output."""
 DRIFT_AMPLITUDE = 40.0
 """The prior deviation of the drift beyond its linear part, in units of D over the deviation of the data: the slope of
 F in kT. Generous: it is what steep walls need."""
@@ -30,16 +30,16 @@ UNIT = float(np.log(np.expm1(1.0)))
 
 
 class Smooth(eqx.Module):
-    """A perceptron of hyperbolic tangents; normal last weights of unit variance would give an output of unit size."""
+    """A perceptron of hyperbolic tangents; `amplitude` is its output's size were its last weights of unit variance."""
 
     perceptron: Perceptron
     size: float = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, width: int, depth: int, key: Key[Array, ""]):
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int, amplitude: float, key: Key[Array, ""]):
+        self.size = amplitude / math.sqrt(width)
         new = Perceptron(inputs, outputs, width, depth, key, activation=jnp.tanh)
-        last = jax.tree.map(lambda leaf: QUIET * math.sqrt(width) * leaf, new.layers[-1])
+        last = jax.tree.map(lambda leaf: QUIET / self.size * leaf, new.layers[-1])
         self.perceptron = eqx.tree_at(lambda one: one.layers[-1], new, last)
-        self.size = 1 / math.sqrt(width)
 
     def __call__(self, value: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
         """The output for one sample."""
@@ -53,12 +53,12 @@ class LowerTriangle(eqx.Module):
     size: int = eqx.field(static=True)
 
     def __init__(self, features: int, size: int, width: int, depth: int, key: Key[Array, ""]):
-        self.network = Smooth(features, size * (size + 1) // 2, width, depth, key)
+        self.network = Smooth(features, size * (size + 1) // 2, width, depth, FACTOR_AMPLITUDE, key)
         self.size = size
 
     def __call__(self, features: Float[Array, "features"], _own: Float[Array, "d two"]) -> Float[Array, "d d"]:
         """The triangle at one z."""
-        output = FACTOR_AMPLITUDE * self.network(features)
+        output = self.network(features)
         diagonal, below = jax.nn.softplus(output[: self.size] + UNIT), iter(output[self.size :])
         nothing = jnp.zeros((), output.dtype)
         return jnp.stack(
@@ -76,11 +76,11 @@ class OwnAxisDiagonal(eqx.Module):
 
     def __init__(self, size: int, width: int, depth: int, key: Key[Array, ""]):
         keys = jax.random.split(key, size)
-        self.networks = eqx.filter_vmap(lambda one: Smooth(2, 1, width, depth, one))(keys)
+        self.networks = eqx.filter_vmap(lambda one: Smooth(2, 1, width, depth, FACTOR_AMPLITUDE, one))(keys)
 
     def __call__(self, _features: Float[Array, "features"], own: Float[Array, "d two"]) -> Float[Array, "d d"]:
         """The diagonal at one z."""
-        output = FACTOR_AMPLITUDE * eqx.filter_vmap(lambda network, seen: network(seen))(self.networks, own)[:, 0]
+        output = eqx.filter_vmap(lambda network, seen: network(seen))(self.networks, own)[:, 0]
         return jnp.diag(jax.nn.softplus(output + UNIT))
 
 
@@ -107,7 +107,7 @@ class EffectiveModel(eqx.Module):
         self.slope, self.offset, self.base_factor, self.drift_scale = (
             jnp.asarray(number, jnp.float32) for number in numbers
         )
-        self.drift_network = Smooth(features, d, width, depth, first)
+        self.drift_network = Smooth(features, d, width, depth, DRIFT_AMPLITUDE, first)
         self.triangle = (
             OwnAxisDiagonal(d, width, depth, second) if own_axis else LowerTriangle(features, d, width, depth, second)
         )
@@ -119,6 +119,6 @@ class EffectiveModel(eqx.Module):
         own = jnp.stack([jnp.where(periodic, jnp.cos(u), u), jnp.where(periodic, jnp.sin(u), 0.0)], axis=1)
         features = jnp.concatenate([own[:, 0], own[np.flatnonzero(periodic), 1]])
         line = applied(self.slope, jnp.where(periodic, 0.0, u)) + self.offset
-        drift = jax.lax.stop_gradient(self.drift_scale) * (line + DRIFT_AMPLITUDE * self.drift_network(features))
+        drift = jax.lax.stop_gradient(self.drift_scale) * (line + self.drift_network(features))
         base = jax.lax.stop_gradient(self.base_factor)
         return drift, product(base, self.triangle(features, own))

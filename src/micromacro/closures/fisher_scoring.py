@@ -22,8 +22,9 @@ from jaxtyping import Array, Float, Key
 from micromacro.generators.descent import Schedule, average
 from micromacro.generators.training import Pairs
 
-DAMPING = 1e-4
-"""Least information of a direction that a step believes in: single precision cannot invert less."""
+DAMPING = 1e-5
+"""Least information of a direction, of that of all, that a step believes in: single precision cannot invert less."""
+LEAST_DAMPING = 1e-4
 MEMORY = 0.97
 """How much of the information a step keeps of earlier batches."""
 LARGEST_GAIN = 0.05
@@ -85,10 +86,9 @@ class FisherScoring(eqx.Module):
         information = MEMORY * carry.information + (1 - MEMORY) * scores.T @ scores / len(scores)
         filled = MEMORY * carry.filled + (1 - MEMORY)
         gradient = jnp.mean(scores, axis=0) - self.precision * (flat - carry.anchor)
-        step = cho_solve(
-            cho_factor(information / filled + (self.precision + DAMPING) * jnp.eye(len(flat), dtype=flat.dtype)),
-            gradient,
-        )
+        known = information / filled
+        damping = self.precision + jnp.maximum(LEAST_DAMPING, DAMPING * jnp.trace(known))
+        step = cho_solve(cho_factor(known + damping * jnp.eye(len(flat), dtype=flat.dtype)), gradient)
         trust = jnp.minimum(1.0, jnp.sqrt(LARGEST_GAIN / jnp.maximum(step @ gradient, 1e-12)))
         model = eqx.combine(unravel(flat + carry.schedule.rate * rate * trust * step), rest)
         averaged = average(carry.averaged, model, carry.schedule.decay)

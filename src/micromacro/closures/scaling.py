@@ -79,7 +79,7 @@ class LinearFit:
         solution = np.linalg.lstsq(root * design, root * moved, rcond=None)[0]
         rest = root * (moved - design @ solution)
         slope, offset = _rates(solution[:-1].T, solution[-1])
-        return cls(slope, offset, np.linalg.cholesky(rest.T @ rest / 2))
+        return cls(slope, offset, np.linalg.cholesky(_diffusion(slope, rest.T @ rest)))
 
 
 def _rates(
@@ -95,3 +95,13 @@ def _rates(
         return change, shift
     flow = np.real(linalg.logm(step))
     return flow[:d, :d], flow[:d, d]
+
+
+def _diffusion(slope: Float[np.ndarray, "d d"], covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    r"""D of $C = \int_0^1 e^{Js} 2D e^{J^Ts} ds$, half of C where the answer is not positive definite."""
+    d = len(slope)
+    spread = np.kron(slope, np.eye(d)) + np.kron(np.eye(d), slope)
+    augmented = linalg.expm(np.block([[spread, np.eye(d * d)], [np.zeros((d * d, 2 * d * d))]]))
+    found = np.linalg.solve(2 * augmented[: d * d, d * d :], covariance.ravel()).reshape(d, d)
+    found = (found + found.T) / 2
+    return found if np.linalg.eigvalsh(found).min() > 0 else covariance / 2

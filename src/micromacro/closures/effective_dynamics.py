@@ -116,13 +116,7 @@ def _each(ensemble: Ensemble, points: Float[Array, "n d"]) -> tuple[Array, Array
 
 
 @eqx.filter_jit
-<<<<<<< HEAD
-def _biases(
-    scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float
-) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
-=======
 def _biases(scheme: Scheme, ensemble: Ensemble, points: Float[Array, "n d"], lag: float) -> tuple[Array, Array]:
->>>>>>> issue4-learned
     return jax.vmap(lambda z: scheme_bias(scheme, ensemble, z, lag))(points)
 
 

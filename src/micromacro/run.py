@@ -74,7 +74,8 @@ def run(
     >>> system = mm.OverdampedSystem(potential, dimension=2, initial=np.array([[-1.0, 0.0], [1.0, 0.0]]))
     >>> coarse = mm.CoarseVariable(lambda q: q[:1], np.array([-1.5]), np.array([1.5]), (False,))
     >>> bias = mm.BiasSettings(windows=8, walkers=16, steps=200)
-    >>> case = mm.Case("wells", "Two wells", system, coarse, bias=bias, couple=mm.CoupleSettings(rounds=1))
+    >>> close = mm.CloseSettings(bursts=0, full_model=0)
+    >>> case = mm.Case("wells", "Two wells", system, coarse, bias, couple=mm.CoupleSettings(rounds=1), close=close)
     >>> result = mm.run(case, method="umbrella")
     >>> result.free_energy.free_energy.shape
     (120,)

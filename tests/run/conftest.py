@@ -40,7 +40,7 @@ def ring_case() -> Case:
         bias=BiasSettings(windows=16, walkers=16, steps=600),
         generator=GeneratorSettings(width=48, training_steps=500),
         couple=CoupleSettings(rounds=1, cycles=10),
-        close=CloseSettings({"bath": lambda q: q[1]}, bursts=0),
+        close=CloseSettings({"bath": lambda q: q[1]}, bursts=0, full_model=0),
     )
 
 

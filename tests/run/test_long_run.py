@@ -15,7 +15,9 @@ from micromacro.run import run
 
 @pytest.fixture(scope="module")
 def half_moon(tmp_path_factory):
-    case = replace(load_case("half-moon"), generator=GeneratorSettings(width=32, training_steps=250))
+    case = load_case("half-moon")
+    generator, close = GeneratorSettings(width=32, training_steps=250), replace(case.close, bursts=500_000)
+    case = replace(case, generator=generator, close=close)
     return run(case, tmp_path_factory.mktemp("half-moon") / "out")
 
 
@@ -42,11 +44,9 @@ def test_a_bias_is_refused(half_moon):
 
 
 def test_a_stationary_system_has_a_free_energy(tmp_path):
-    case = replace(
-        load_case("multiplicative-closure"),
-        bias=BiasSettings(steps=16_000, walkers=16),
-        budget=13_000_000,
-    )
+    case = load_case("multiplicative-closure")
+    close = replace(case.close, bursts=0, full_model=0)
+    case = replace(case, bias=BiasSettings(steps=16_000, walkers=16), close=close, budget=13_000_000)
     result = run(case, tmp_path / "out", method="unbiased")
     assert result.summary["generator"] is None
     exact = case.exact.free_energy(result.free_energy.grid.points)

@@ -102,16 +102,17 @@ def test_the_report_shows_them(relaxing):
 def test_a_density_that_is_not_that_of_the_dynamics_is_caught(tmp_path):
     """Said to be narrower than it is: F, and with it the starts, contradict the dynamics."""
     case = relaxing_case(log_stationary_density=lambda q: 2 * log_density(q))
-    wrong = run(case, tmp_path / "out", method="umbrella")
+    wrong = run(replace(case, close=replace(case.close, bursts=0)), tmp_path / "out", method="umbrella")
     assert judged(wrong, "dynamics")["passed"] is False, judged(wrong, "dynamics")
 
 
 def test_without_bursts_nothing_is_spent_and_the_reason_is_told(tmp_path):
     case = relaxing_case()
-    none = run(replace(case, close=replace(case.close, bursts=0)), tmp_path / "out", method="umbrella")
+    none = run(replace(case, close=CloseSettings(bursts=0, full_model=0)), tmp_path / "out", method="umbrella")
     assert list(none.closures) == ["projected"]
     assert none.summary["reduction"]["reasons"]["bursts"] == "[close] bursts is 0"
-    assert "bursts" not in none.summary["stages"]
+    assert none.summary["reduction"]["reasons"]["full_model"] == "[close] full_model is 0"
+    assert {"bursts", "full_model"}.isdisjoint(none.summary["stages"])
     with pytest.raises(InputError, match="bursts is 0"):
         none.reduce(1.0, 2, route="bursts")
 

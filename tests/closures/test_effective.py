@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import expm, solve_continuous_lyapunov
 
 from micromacro.closures.effective import EffectiveSettings, fit_effective_dynamics
 from micromacro.closures.grid import uniform_grid
@@ -14,6 +15,7 @@ from micromacro.closures.schemes import SCHEMES
 from micromacro.closures.snapshots import SnapshotPairs
 from micromacro.closures.transition import GaussianScheme
 from micromacro.errors import InputError, PhysicsError
+from micromacro.sampling.euler_maruyama import simulate
 
 SHORT = EffectiveSettings(members=4, training_steps=500)
 
@@ -145,6 +147,48 @@ def test_full_diffusion_in_the_plane(exact):
     assert (np.linalg.eigvalsh(table.diffusion) > 0).all()
     assert np.abs(table.diffusion.mean(axis=0) - diffusion).max() < 0.05
     assert mean_square((table.diffusion - diffusion) / table.diffusion_stderr) < 2.5
+    assert fit.residual_check.passed, fit.residual_check.reason
+
+
+@pytest.mark.slow
+def test_rotating_process_of_full_diffusion_at_a_lag_of_its_relaxation_time(exact):
+    """An irreversible Ornstein–Uhlenbeck process in the plane, exact pairs of its stationary law."""
+    coarse, rng, lag = exact.coarse([-2, -1.5], [2, 1.5], [False] * 2), np.random.default_rng(4), 0.3
+    slope, diffusion = np.array([[-1.0, 0.6], [-0.4, -2.0]]), np.array([[1.0, 0.5], [0.5, 0.8]])
+    spread, decay = solve_continuous_lyapunov(slope, -2 * diffusion), expm(slope * lag)
+    start = rng.multivariate_normal(np.zeros(2), spread, 40_000)
+    end = start @ decay.T + rng.multivariate_normal(np.zeros(2), spread - decay @ spread @ decay.T, len(start))
+    pairs = SnapshotPairs.between(coarse, start, end, lag)
+    fit = fit_effective_dynamics(coarse, pairs, EffectiveSettings(), jax.random.key(4))
+    table = fit.table(uniform_grid(coarse, (20, 20)))
+    known = table.finite
+    assert known.mean() > 0.9
+    drift, tensor = (table.drift - table.z @ slope.T)[known], (table.diffusion - diffusion)[known]
+    assert (np.sqrt(np.mean(drift**2, axis=0)) < 0.05 * np.ptp(table.z @ slope.T, axis=0)).all()
+    assert np.sqrt(np.mean(tensor**2)) < 0.12
+    assert 0.2 < mean_square(drift / table.drift_stderr[known]) < 2
+    assert 0.2 < mean_square(tensor / table.diffusion_stderr[known]) < 2
+    assert fit.residual_check.passed, fit.residual_check.reason
+
+
+@pytest.mark.slow
+def test_double_well_with_multiplicative_noise(exact):
+    """F = 3 (z² - 1)², D = 1 + z²/4, pairs by fine steps; at this lag slope times lag is about one at the walls."""
+    coarse, rng, lag = exact.coarse([-1.5], [1.5], [False]), np.random.default_rng(5), 0.01
+    start = rng.uniform(-1.5, 1.5, (100_000, 1))
+
+    def drift(z):
+        return -12 * z * (z**2 - 1) * (1 + z**2 / 4) + z / 2
+
+    end = simulate(drift, lambda z: jnp.sqrt(2 + z**2 / 2), start, lag / 40, 40, jax.random.key(5)).final
+    pairs = SnapshotPairs.between(coarse, start, np.asarray(end, float), lag)
+    fit = fit_effective_dynamics(coarse, pairs, EffectiveSettings(), jax.random.key(6))
+    table = fit.table(uniform_grid(coarse, (100,)))
+    b, D = table.drift - drift(table.z), table.diffusion[:, 0, 0] - 1 - table.z[:, 0] ** 2 / 4
+    assert np.sqrt(np.mean(b**2)) < 0.02 * np.ptp(drift(table.z))
+    assert np.sqrt(np.mean(D**2)) < 0.05
+    assert 0.2 < mean_square(b / table.drift_stderr) < 3
+    assert 0.2 < mean_square(D / table.diffusion_stderr[:, 0, 0]) < 3
     assert fit.residual_check.passed, fit.residual_check.reason
 
 

@@ -24,8 +24,12 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Burst:
-    """How the pairs of one system are made: `count` walkers, steps of healing, steps of a lag."""
+    """How the pairs of one system are made: `count` walkers, steps of healing, steps of a lag.
 
+    The time step must not show: Euler–Maruyama's error is that of the micro model, which this route cannot see.
+    """
+
+    time_step: float
     count: int
     healing: int
     steps: int
@@ -41,14 +45,14 @@ def pairs_of(reference, burst: Burst, seed: int) -> tuple[CoarseVariable, Snapsh
     observed = np.stack([reference.exact.sample_conditional(one, 1, rng)[0] for one in z])
     state = np.asarray(jax.vmap(system.hidden)(jnp.asarray(observed)))
     keys = jax.random.split(jax.random.key(seed))
-    healed = simulate(system.drift, system.diffusion, state, system.time_step, burst.healing, keys[0]).final
-    after = simulate(system.drift, system.diffusion, healed, system.time_step, burst.steps, keys[1]).final
+    healed = simulate(system.drift, system.diffusion, state, burst.time_step, burst.healing, keys[0]).final
+    after = simulate(system.drift, system.diffusion, healed, burst.time_step, burst.steps, keys[1]).final
     start, end = (
         np.asarray(jax.vmap(lambda q: reference.coarse(system.observe(q)))(jnp.asarray(one, float)))
         for one in (healed, after)
     )
     cost = burst.count * (burst.healing + burst.steps)
-    lag, ones = burst.steps * system.time_step, np.ones(burst.count)
+    lag, ones = burst.steps * burst.time_step, np.ones(burst.count)
     return coarse, SnapshotPairs(start, end - start, lag, ones, np.arange(burst.count), cost)
 
 
@@ -75,45 +79,36 @@ def judge(name, reference, burst, drift, diffusion):
     return score, error
 
 
-@pytest.mark.slow
-def test_quadratic_slow_manifold_is_that_of_its_lag_and_nearly_the_homogenised_one():
+def exact_of(reference):
+    return lambda z: reference.exact.drift(z)[:, 0], lambda z: reference.exact.diffusion(z)[:, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def figures():
+    """Scores and errors of b and D by system."""
     rate, diffusion = closure_at_lag(0.4)
-    reference = quadratic_slow_manifold()
-    score, error = judge(
-        "slow manifold",
-        reference,
-        Burst(100_000, 0, 200),
-        lambda z: -rate * z[:, 0],
-        lambda z: np.full(len(z), diffusion),
-    )
-    assert ((score > 0.4) & (score < 1.6)).all()
-    assert error[:2].max() < 0.05
-    assert rate == pytest.approx(1, abs=0.02)
+    manifold, multiplicative, molecule = quadratic_slow_manifold(), multiplicative_closure(0.01), three_atom()
+    linear = (lambda z: -rate * z[:, 0], lambda z: np.full(len(z), diffusion))
+    return {
+        "quadratic slow manifold": judge("quadratic slow manifold", manifold, Burst(2e-3, 100_000, 0, 200), *linear),
+        "multiplicative closure": judge(
+            "multiplicative closure", multiplicative, Burst(1e-3, 60_000, 50, 300), *exact_of(multiplicative)
+        ),
+        "three-atom molecule": judge(
+            "three-atom molecule", molecule, Burst(2.5e-5, 100_000, 0, 80), *exact_of(molecule)
+        ),
+    }
 
 
 @pytest.mark.slow
-def test_multiplicative_closure():
-    reference = multiplicative_closure(0.01)
-    score, error = judge(
-        "multiplicative closure",
-        reference,
-        Burst(60_000, 50, 300),
-        lambda z: reference.exact.drift(z)[:, 0],
-        lambda z: reference.exact.diffusion(z)[:, 0, 0],
-    )
-    assert ((score > 0.4) & (score < 1.6)).all()
+@pytest.mark.parametrize("name", ["quadratic slow manifold", "multiplicative closure", "three-atom molecule"])
+def test_closures_are_within_five_percent_and_three_standard_errors(figures, name):
+    """A mean squared score over a smooth curve has about five degrees of freedom: three seeds scatter by 0.4."""
+    score, error = figures[name]
+    assert ((score > 0.2) & (score < 2.4)).all()
     assert error[:2].max() < 0.05
 
 
 @pytest.mark.slow
-def test_three_atom_molecule():
-    reference = three_atom()
-    score, error = judge(
-        "three-atom molecule",
-        reference,
-        Burst(100_000, 0, 20),
-        lambda z: reference.exact.drift(z)[:, 0],
-        lambda z: reference.exact.diffusion(z)[:, 0, 0],
-    )
-    assert ((score > 0.4) & (score < 1.6)).all()
-    assert error[:2].max() < 0.05
+def test_standard_errors_are_calibrated(figures):
+    assert 0.5 < np.mean([score for score, _ in figures.values()]) < 1.6

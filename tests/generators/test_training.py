@@ -55,6 +55,13 @@ def test_weights_move_the_minimum_to_the_weighted_mean(skewed):
     assert abs(np.average(data, weights=weight) - data.mean()) > 0.3
 
 
+def test_each_model_may_weigh_the_rows_its_own_way(skewed):
+    data, weight = skewed
+    both = trained_mean(data, np.stack([weight, np.ones(len(data))]), count=2).model.value
+    assert abs(float(both[0]) - np.average(data, weights=weight)) < 0.03
+    assert abs(float(both[1]) - data.mean()) < 0.03
+
+
 def test_doubled_rows_are_doubled_weights(skewed):
     data, weight = skewed
     doubled = np.repeat(data, weight.astype(int))

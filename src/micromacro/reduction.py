@@ -22,13 +22,12 @@ from micromacro.closures.files import BURSTS, LEARNED, PROJECTED
 from micromacro.closures.grid import grid_of_points
 from micromacro.closures.kernels import kernel_width
 from micromacro.closures.long_trajectories import FullTrajectories, simulate_full
-from micromacro.closures.reduced import ReducedDynamics
+from micromacro.closures.reduced import ReducedDynamics, steepest_slope
 from micromacro.closures.snapshots import snapshot_pairs
 from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
 from micromacro.errors import InputError, MicromacroError, PhysicsError
-from micromacro.estimates.surface import Grid
 from micromacro.pipeline import Sampled
 
 NO_GAP = "hidden coordinates do not relax at fixed ξ by their own dynamics: no gap between time scales"
@@ -38,7 +37,7 @@ FEWEST_WALKERS, MOST_WALKERS = 32, 512
 MOST_FRAMES = 4000
 SLOW_TIMES, FEWEST_SLOW_TIMES = 20.0, 4.0
 FRAMES_PER_SLOW_TIME, FRAMES_PER_FAST_TIME = 40, 4
-LAG_OF_PLATEAU = 3.0
+LAG_OF_PLATEAU, LAG_OF_SLOPE = 3.0, 0.3
 MOST_PAIRS = 200_000
 FEWEST_PILOT_STEPS = 8
 
@@ -132,7 +131,7 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
     if isinstance(trajectories, str):
         reasons |= {"full_model": trajectories, "learned": trajectories}
         return Reduction(projected, bursts, reasons=reasons)
-    learned = _or_reason(lambda: _learned_stage(run, trajectories, bursts, sampled.estimate.surface.grid))
+    learned = _or_reason(lambda: _learned_stage(run, trajectories, bursts, projected))
     if isinstance(learned, str):
         reasons |= {"learned": learned}
     result = Reduction(projected, bursts, None if isinstance(learned, str) else learned, reasons=reasons)
@@ -282,14 +281,18 @@ def _plan(run: stages.Run, projected: ClosureTable, fast: float) -> _Simulation 
 
 
 def _learned_stage(
-    run: stages.Run, trajectories: FullTrajectories, bursts: BurstClosure | None, grid: Grid
+    run: stages.Run, trajectories: FullTrajectories, bursts: BurstClosure | None, projected: ClosureTable
 ) -> Learned | str:
     case = run.case
+    dynamics = ReducedDynamics.from_table(projected, case.coarse)
     if bursts is None or bursts.plateau is None:
         return "without bursts the lag beyond the fast time is not known"
-    # what went on before the plateau biases by its share of the lag; longer lags blur what b does within them
-    lag = trajectories.interval * max(1, round(LAG_OF_PLATEAU * bursts.plateau[0] / trajectories.interval))
-    if lag > trajectories.interval * len(trajectories.z) / 4:
+    # what went on before the plateau biases by its share of the lag; too short a lag tells little of b
+    slope = max(steepest_slope(dynamics), 1e-300)
+    wanted = max(LAG_OF_PLATEAU * bursts.plateau[0], LAG_OF_SLOPE / slope)
+    longest = trajectories.interval * len(trajectories.z) / 8
+    lag = trajectories.interval * max(1, round(min(wanted, longest) / trajectories.interval))
+    if LAG_OF_PLATEAU * bursts.plateau[0] > longest:
         return f"the full model was not simulated for long enough to learn at lag {lag:.3g}: raise [close] full_model"
     pairs = snapshot_pairs(case.coarse, trajectories.z, trajectories.interval, lag, trajectories.force_evaluations)
     if len(pairs.start) > MOST_PAIRS:
@@ -299,7 +302,7 @@ def _learned_stage(
 
     def compute(advance: Callable) -> xr.Dataset:
         found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(602), advance)
-        table = found.table(grid)
+        table = found.table(dynamics.grid)
         record = xr.Dataset({"z": (("cell", "component"), table.z)}).assign(records.table_variables(table))
         check = found.residual_check
         record.attrs = {"passed": int(check.passed), "reason": check.reason}

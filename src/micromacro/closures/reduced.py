@@ -86,6 +86,20 @@ def time_step(dynamics: ReducedDynamics) -> float:
     which diffusion crosses a cell, $\Delta_a^2/2D_{aa}$, and the time in which b crosses half a cell.
     """
     grid, region = dynamics.grid, dynamics.region
+    fastest_noise = np.max(np.diagonal(dynamics.diffusion[region], axis1=1, axis2=2), axis=0)
+    fastest_drift = np.max(np.abs(dynamics.drift[region]), axis=0)
+    with np.errstate(divide="ignore"):
+        limits = [
+            0.05 / steepest_slope(dynamics),
+            *(grid.spacing**2 / (2 * fastest_noise)),
+            *(grid.spacing / (2 * fastest_drift)),
+        ]
+    return float(min(limits))
+
+
+def steepest_slope(dynamics: ReducedDynamics) -> float:
+    """The largest rate at which b changes with z, summed over the axes, per time; across four cells, against noise."""
+    grid, region = dynamics.grid, dynamics.region
     slopes = np.zeros(len(grid.shape))
     for axis, count in enumerate(grid.shape):
         step = 4 if count > 4 else 1
@@ -94,11 +108,7 @@ def time_step(dynamics: ReducedDynamics) -> float:
         first, second = pairs[:, region[pairs].all(axis=0)]
         change = np.linalg.norm(dynamics.drift[second] - dynamics.drift[first], axis=1)
         slopes[axis] = np.max(change, initial=0.0) / (step * grid.spacing[axis])
-    fastest_noise = np.max(np.diagonal(dynamics.diffusion[region], axis1=1, axis2=2), axis=0)
-    fastest_drift = np.max(np.abs(dynamics.drift[region]), axis=0)
-    with np.errstate(divide="ignore"):
-        limits = [0.05 / slopes.sum(), *(grid.spacing**2 / (2 * fastest_noise)), *(grid.spacing / (2 * fastest_drift))]
-    return float(min(limits))
+    return float(slopes.sum())
 
 
 def draw_starts(

@@ -89,7 +89,8 @@ def _quantity(data: ReportData, name: str, values, stderr, exact, beside: dict) 
     limit_to(axes, values, exact, *(other for other, _ in beside.values()))
     axes.set(xlabel=data.coarse_names[0], ylabel=name, xlim=(data.lower[0], data.upper[0]))
     legend_above(axes)
-    caption = f"Bands: ± {BAND:g} standard errors; exact: of the projected closure." if beside else ""
+    caption = f"Bands: ± {BAND:g} standard errors." if beside else ""
+    caption += " Exact: of the projected closure." if beside and exact is not None else ""
     return picture(figure, f"{name} along {data.coarse_names[0]}", caption)
 
 

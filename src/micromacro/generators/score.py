@@ -92,9 +92,9 @@ class ScoreSettings(Family):
         return self.training_steps or (9000 if dimension <= 12 else 12_000 if dimension <= 32 else 8000)
 
     def training_for(self, dimension: int, steps: int) -> TrainingSettings:
-        """Batches of 512 at a rate of 3e-3; of 256 beyond twelve dimensions, and 2e-3 beyond 32."""
+        """Batches of 512 at a rate of 3e-3; beyond twelve dimensions 256 at 1e-3, where faster ones do not settle."""
         batch = self.batch_size or (512 if dimension <= 12 else 256)
-        return TrainingSettings(steps, batch, self.learning_rate or (3e-3 if dimension <= 32 else 2e-3))
+        return TrainingSettings(steps, batch, self.learning_rate or (3e-3 if dimension <= 12 else 1e-3))
 
     def width_for(self, dimension: int) -> int:
         """The width of the network, by the dimension unless given."""

@@ -9,6 +9,7 @@ from micromacro import stages
 from micromacro.closures.bursts import BurstClosure
 from micromacro.closures.files import PROJECTED, ROUTES
 from micromacro.closures.finite_volume import stationary_density
+from micromacro.closures.lifting_check import LARGEST_SHIFT
 from micromacro.closures.reduced import ReducedDynamics
 from micromacro.closures.table import ClosureTable
 from micromacro.closures.thermodynamic import free_energy_from_closure, free_energy_spread
@@ -18,14 +19,13 @@ from micromacro.coupling.weights import generator_free_energy
 from micromacro.errors import MicromacroError
 from micromacro.estimates.surface import FreeEnergySurface
 from micromacro.pipeline import Sampled
-from micromacro.reduction import NO_GAP, Reduction, relaxes
+from micromacro.reduction import Reduction
 from micromacro.systems.model import OverdampedSystem
 
 LOW = 6.0
 LARGEST_FREE_ENERGY_GAP = 0.15
 LARGEST_VARIATION = 0.1
 LARGEST_SCORE = 4.0
-LARGEST_SHIFT = 0.1
 ROUTE_TOLERANCE = 0.02
 
 
@@ -206,10 +206,8 @@ def _dynamics(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
         return not_applicable("ξ has no stationary density to compare the reduced dynamics with")
     if case.coarse.dimension > 2:
         return not_applicable("the finite-volume density is for one or two coarse variables")
-    if not relaxes(run, sampled):
-        return not_applicable(NO_GAP)
-    if found.bursts is not None and found.bursts.table is None:
-        return not_applicable(found.bursts.reason)
+    if found.no_gap is not None:
+        return not_applicable(found.no_gap)
     try:
         density = stationary_density(ReducedDynamics.from_table(found.projected, case.coarse))
     except MicromacroError as error:

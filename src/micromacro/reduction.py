@@ -71,6 +71,7 @@ class Reduction:
     - `projected`, `bursts`, `learned`: the closures that there are.
     - `agreement`: of the reduced dynamics with the full model, by the route of its closure.
     - `reasons`: why there is no result, by what is missing: `bursts`, `learned`, `full_model`.
+    - `no_gap`: why time scales are known not to separate, so that there is no reduced dynamics to judge; else `None`.
     """
 
     projected: ClosureTable
@@ -78,6 +79,7 @@ class Reduction:
     learned: Learned | None = None
     agreement: dict[str, Agreement] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    no_gap: str | None = None
 
     @cached_property
     def tables(self) -> dict[str, ClosureTable]:
@@ -121,12 +123,14 @@ def _agreement_row(one: Agreement) -> dict:
 def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
     """Bursts, long simulations of the full model, the equation learned from them, and the comparison."""
     if not relaxes(run, sampled):
-        return Reduction(projected, reasons=dict.fromkeys(STAGES, NO_GAP))
+        return Reduction(projected, reasons=dict.fromkeys(STAGES, NO_GAP), no_gap=NO_GAP)
     found = _or_reason(lambda: _bursts_stage(run, sampled))
     bursts = None if isinstance(found, str) else found
     reasons = {"bursts": found} if isinstance(found, str) else {}
     if bursts is not None and bursts.table is None:
-        return Reduction(projected, bursts, reasons=dict.fromkeys(STAGES, bursts.reason))
+        reasons = {"bursts": bursts.reason}
+    if bursts is not None and bursts.separated is False:
+        return Reduction(projected, bursts, reasons=dict.fromkeys(STAGES, bursts.reason), no_gap=bursts.reason)
     trajectories = _or_reason(lambda: _full_model_stage(run, sampled, projected, bursts))
     if isinstance(trajectories, str):
         reasons |= {"full_model": trajectories, "learned": trajectories}

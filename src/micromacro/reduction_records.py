@@ -44,6 +44,7 @@ def bursts_record(found: BurstClosure, z: np.ndarray) -> xr.Dataset:
         "bursts": found.bursts,
         "evaluations": found.evaluations,
         "reason": found.reason,
+        "separated": found.separated,
         "study": None if found.study is None else _study_scalars(found.study),
     }
     record.attrs["description"] = json.dumps(scalars)
@@ -69,6 +70,7 @@ def read_bursts(record: xr.Dataset) -> BurstClosure:
         scalars["bursts"],
         scalars["evaluations"],
         scalars["reason"],
+        scalars["separated"],
     )
 
 

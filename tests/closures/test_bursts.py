@@ -167,6 +167,14 @@ def test_hidden_barrier_has_no_plateau():
     assert found.plateau is None
     assert found.healing_time is None
     assert "no gap" in found.reason
+    assert found.separated is False
+
+
+def test_a_pilot_that_ends_early_does_not_deny_a_gap():
+    found = lifted(hidden_barrier(), 1200).close(pilot_bursts=512, pilot_steps=32, evaluations=400_000)
+    assert found.table is None
+    assert found.separated is None
+    assert "not known" in found.reason
 
 
 @pytest.mark.parametrize("case", [multiplicative_closure, three_atom], ids=["multiplicative", "three atoms"])
@@ -189,6 +197,7 @@ def test_settings_that_cannot_work_are_refused(manifold):
     nothing = manifold.close(evaluations=10_000)
     assert nothing.table is None
     assert "500 bursts need" in nothing.reason
+    assert nothing.separated is None
     assert nothing.evaluations > 0
 
 

@@ -88,6 +88,7 @@ class BurstClosure:
     - `lags`: the two lags between which `table` was found, `None` without a plateau.
     - `lifting`: whether the starts were at equilibrium given ξ; `None` without stationary weights.
     - `bursts`, `evaluations`: how many were run, and force evaluations, all told.
+    - `separated`: whether there is a gap between time scales; `None` where the force evaluations did not do to tell.
     """
 
     table: ClosureTable | None
@@ -99,6 +100,7 @@ class BurstClosure:
     bursts: int
     evaluations: int
     reason: str
+    separated: bool | None
 
     @property
     def plateau(self) -> tuple[float, float] | None:
@@ -144,15 +146,14 @@ def burst_closure(
     picked = spread_starts(weights, settings.pilot_bursts, rng)
     pilot = find_fast_time(system, coarse, states[picked], settings.memory, settings.pilot_steps, pilot_key, advance)
     if pilot.fast_time is None:
-        return _nothing(pilot, pilot.reason)
+        return _nothing(pilot, pilot.reason, None if pilot.slow_time is None else False)
     interval, records = _layout(system, pilot, settings)
     each = records * interval + TERM_RECORDS
     count = int((settings.evaluations - pilot.evaluations) // each)
     if count < FEWEST_BURSTS:
         needed = FEWEST_BURSTS * each + pilot.evaluations
-        return _nothing(
-            pilot, f"{FEWEST_BURSTS} bursts need {needed:.2g} force evaluations; {settings.evaluations:.2g} given"
-        )
+        reason = f"{FEWEST_BURSTS} bursts need {needed:.2g} force evaluations; {settings.evaluations:.2g} given"
+        return _nothing(pilot, reason, None)
     picked = spread_starts(weights, count, rng)
     term_records = np.unique(np.round(np.linspace(0, records, TERM_RECORDS)).astype(int))
     paths = run_bursts(system, coarse, states[picked], clusters[picked], interval, term_records, records, key, advance)
@@ -179,8 +180,8 @@ def _layout(system: System, pilot: Pilot, settings: BurstSettings) -> tuple[int,
     return interval, int(np.ceil(settings.length * steps / interval))
 
 
-def _nothing(pilot: Pilot, reason: str) -> BurstClosure:
-    return BurstClosure(None, None, np.nan, None, None, None, 0, pilot.evaluations, reason)
+def _nothing(pilot: Pilot, reason: str, separated: bool | None) -> BurstClosure:
+    return BurstClosure(None, None, np.nan, None, None, None, 0, pilot.evaluations, reason, separated)
 
 
 def _closed(coarse, grid, paths: BurstPaths, study: LagStudy, lifting, settings, requirements, pilot: Pilot):
@@ -193,7 +194,10 @@ def _closed(coarse, grid, paths: BurstPaths, study: LagStudy, lifting, settings,
         lags = (float(paths.times[chosen.first]), float(paths.times[chosen.second]))
     short = displacement_table(coarse, grid, paths, at_once, reference, requirements)
     count, evaluations = len(paths.start), paths.evaluations + pilot.evaluations
-    return BurstClosure(table, short, float(paths.times[1]), study, lags, lifting, count, evaluations, study.reason)
+    at = float(paths.times[1])
+    return BurstClosure(
+        table, short, at, study, lags, lifting, count, evaluations, study.reason, study.plateau is not None
+    )
 
 
 def choose_lags(paths: BurstPaths, begin: float) -> Lags:

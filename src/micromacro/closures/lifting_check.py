@@ -10,6 +10,9 @@ from micromacro.closures.burst_paths import BurstPaths
 from micromacro.closures.lag_study import regress, regression_basis, terms_at
 from micromacro.coordinates.coarse import CoarseVariable
 
+LARGEST_SHIFT = 0.1
+"""In standard deviations: less does not matter."""
+
 
 @dataclass(frozen=True)
 class LiftingCheck:
@@ -27,8 +30,8 @@ class LiftingCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether there is no change, or one too small to matter: a tenth of a standard deviation."""
-        return self.p_value > 1e-3 or self.shift < 0.1
+        """Whether there is no change, or one too small to matter."""
+        return self.p_value > 1e-3 or self.shift < LARGEST_SHIFT
 
 
 def check_lifting(

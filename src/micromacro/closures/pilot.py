@@ -25,7 +25,7 @@ class Pilot:
 
     **Arguments:**
 
-    - `fast_time`: in which hidden coordinates forget the start; zero where none matters, `None` without a gap.
+    - `fast_time`: in which hidden coordinates forget the start; zero where none matters, `None` where they do not.
     - `slow_time`: when ξ had relaxed or crossed a quarter of its range; `None` where that was not reached.
     - `evaluations`: force evaluations spent.
     - `reason`: in one sentence.
@@ -88,7 +88,7 @@ def _verdict(lags, memory, bursts: int, tolerance: float, *, finished: bool) -> 
 
 
 def _no_gap(left: float, lag: float, slow: float | None) -> str:
-    since = "the pilot ends" if slow is None else "ξ itself has moved or relaxed"
-    return (
-        f"hidden coordinates keep {left:.0%} of their memory at lag {lag:.3g}, when {since}: no gap between time scales"
-    )
+    kept = f"hidden coordinates keep {left:.0%} of their memory at lag {lag:.3g}"
+    if slow is None:
+        return f"{kept}, where the force evaluations for bursts end: whether time scales separate is not known"
+    return f"{kept}, when ξ itself has moved or relaxed: no gap between time scales"

@@ -100,7 +100,7 @@ def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: C
             "flat_weight": ("sample", found.flat_weight[pick], {"long_name": "inverse density of ξ among the samples"}),
             "log_weight": (
                 "sample",
-                np.log(np.maximum(found.pool.weight[pick], 1e-300)) - found.mbar.log_denominator[pick],
+                found.log_weight[pick],
                 {"long_name": "log weight in the unbiased ensemble"},
             ),
             "blur": ("component", sampled.blur),

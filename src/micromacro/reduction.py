@@ -211,8 +211,7 @@ def _spending(run: stages.Run, advance: Callable) -> Callable:
 
 def stationary_weights(sampled: Sampled) -> Float[np.ndarray, "n"]:
     """Weights of the pooled states in the unbiased ensemble, of mean one."""
-    found = sampled.estimate
-    log_weight = np.log(np.maximum(found.pool.weight, 1e-300)) - found.mbar.log_denominator
+    log_weight = sampled.estimate.log_weight
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.mean()
 

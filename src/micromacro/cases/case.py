@@ -76,6 +76,58 @@ class CoupleSettings:
 
 
 @dataclass(frozen=True)
+class ExploreSettings:
+    """How the first states are found.
+
+    **Arguments:**
+
+    - `kind`: `unbiased` runs from the starting points, or `opes`: walkers that share an adaptive bias along ξ.
+    - `steps`: per walker of `opes`.
+    - `walkers`: of `opes`, over all starting points.
+    - `barrier`: in kT, the highest that `opes` fills.
+    """
+
+    kind: str = "unbiased"
+    steps: int = 20_000
+    walkers: int = 64
+    barrier: float = 10.0
+
+
+@dataclass(frozen=True)
+class CoarsenSettings:
+    """How a coarse variable is learned; `None` means as the kind has it.
+
+    **Arguments:**
+
+    - `kind`: `diffusion-map`, `tica`, `vamp` or `vampnet`.
+    - `features`: observed state `(Y,)` to features `(F,)`, written with `jax.numpy`; `None` for the state itself.
+    - `components`: how many coarse variables.
+    - `rounds`: of learning and biasing, at most; fewer when ξ has settled.
+    - `tolerance`: on 1 - |rank correlation| between the ξ of two rounds.
+    - `points`: frames that the map is made of.
+    - `alpha`, `bandwidth`, `neighbours`: of the diffusion map, as in `DiffusionMapSettings`.
+    - `kernel`: `gaussian`, `variable` or `mahalanobis`.
+    - `landmarks`: points that ξ sums over at every step.
+    - `surrogate`: a network in place of that sum; `None` where landmarks are many.
+    - `lag`: of time-lagged learners, in units of time.
+    """
+
+    kind: str = "diffusion-map"
+    features: Callable | None = None
+    components: int = 1
+    rounds: int = 4
+    tolerance: float = 0.01
+    points: int = 3000
+    alpha: float | None = None
+    bandwidth: float | None = None
+    neighbours: int | None = None
+    kernel: str | None = None
+    landmarks: int | None = None
+    surrogate: bool | None = None
+    lag: float | None = None
+
+
+@dataclass(frozen=True)
 class CloseSettings:
     """Observables to average conditionally, basins to compare, and what the reduced dynamics is judged by.
 
@@ -102,6 +154,9 @@ class Case:
 
     - `name`: built-in name or the path of the case file.
     - `title`: for people.
+    - `coarse`: the coarse variable; where `coarsen` is given, `unlearned` ones that the run replaces.
+    - `explore`: how the first states are found.
+    - `coarsen`: how the coarse variable is learned; `None` where it is known.
     - `budget`: ceiling of force evaluations over the whole run, or `None`.
     - `exact`: what is known exactly, for tests and reports only; never used by the estimate.
     """
@@ -117,3 +172,5 @@ class Case:
     budget: int | None = None
     seed: int = 0
     exact: ExactAnswers | None = None
+    explore: ExploreSettings = ExploreSettings()
+    coarsen: CoarsenSettings | None = None

@@ -58,6 +58,11 @@ class Estimate:
     wide: FreeEnergySurface
     flat_weight: Float[np.ndarray, "n"]
 
+    @property
+    def log_weight(self) -> Float[np.ndarray, "n"]:
+        """The logarithm of each sample's weight in the unbiased ensemble, up to a constant."""
+        return np.log(np.maximum(self.pool.weight, 1e-300)) - self.mbar.log_denominator
+
 
 def features(
     observe: Callable, frames: Frames, most: int = MOST_FEATURES

@@ -117,6 +117,14 @@ def test_without_bursts_nothing_is_spent_and_the_reason_is_told(tmp_path):
         none.reduce(1.0, 2, route="bursts")
 
 
+def test_bursts_too_dear_leave_the_dynamics_judged_by_the_full_model(tmp_path):
+    case = relaxing_case()
+    dear = run(replace(case, close=replace(case.close, bursts=2_000)), tmp_path / "out", method="umbrella")
+    assert "bursts" not in dear.closures
+    assert judged(dear, "dynamics")["passed"] is True
+    assert "slowest time scale" in dear.summary["reduction"]["agreement"]["projected"]["ratios"]
+
+
 def test_hidden_wells_that_do_not_mix_leave_the_dynamics_unjudged(umbrella):
     row = judged(umbrella, "dynamics")
     assert row["passed"] is None

@@ -103,7 +103,8 @@ MISTAKES = {
     ),
     "torsion": (
         "coarse.kind=torsion",
-        "command line: coarse.kind must be 'function'; got 'torsion'. 'torsion' is not supported in this version.",
+        "command line: coarse.kind must be 'function' or 'diffusion-map' or 'tica' or 'vamp' or 'vampnet'; "
+        "got 'torsion'. 'torsion' is not supported in this version.",
     ),
     "generator of no kind": (
         "generator.kind=gam",
@@ -256,7 +257,7 @@ def test_overrides_of_a_builtin_case():
 def test_physics_of_a_builtin_case_is_fixed():
     assert message("hidden-barrier", "system.kT=2") == (
         "command line: system must be a section or a key of the case; got the unknown key 'system'. "
-        "Known here: seed, bias, generator, couple, budget, close."
+        "Known here: seed, explore, bias, generator, couple, budget, coarse, close."
     )
 
 

@@ -14,6 +14,8 @@ from micromacro.generators.kinds import KINDS
         (schema.GeneratorSection, case.GeneratorSettings),
         (schema.CoupleSection, case.CoupleSettings),
         (schema.CloseSection, case.CloseSettings),
+        (schema.ExploreSection, case.ExploreSettings),
+        (schema.LearnedSection, case.CoarsenSettings),
     ],
 )
 def test_case_file_offers_every_setting(section, settings):

@@ -101,7 +101,8 @@ def overrides_to_resume(path_or_name: str | Path, overrides: Sequence[str], fold
 
 def _physics(overrides: Sequence[str]) -> dict[str, Any]:
     """What the overrides change beside the settings."""
-    return {key: value for key, value in with_overrides({}, overrides).items() if key not in Settings.model_fields}
+    settings = Settings.model_fields.keys() - {"coarse"}
+    return {key: value for key, value in with_overrides({}, overrides).items() if key not in settings}
 
 
 def _files(path_or_name: str | Path, overrides: Sequence[str]) -> tuple[dict[str, bytes], str | None]:

@@ -7,20 +7,22 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from micromacro.cases.case import Case, CloseSettings
+from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
 from micromacro.cases.functions import Checked, as_real
 from micromacro.cases.modules import Modules
 from micromacro.cases.schema import (
     CaseFile,
     CloseSection,
     CloseSettingsSection,
-    CoarseSection,
+    FunctionSection,
+    LearnedSection,
     OverdampedSection,
     Section,
     Settings,
     StochasticSection,
 )
-from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.coarse import CoarseVariable, unlearned
+from micromacro.errors import InputError
 from micromacro.systems.model import OverdampedSystem, StochasticSystem, System, identity
 
 CLOSE_NUMBERS = set(CloseSettingsSection.model_fields)
@@ -46,15 +48,22 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
         system=system,
         coarse=_coarse(content.coarse, find, observed),
         close=_close(content.close, find, observed),
+        coarsen=_coarsen(content.coarse, find, observed),
     )
     return with_settings(case, content)
 
 
 def with_settings(case: Case, settings: Settings | CaseFile) -> Case:
-    """The case with those settings replaced that were given."""
+    """The case with those settings replaced that were given.
+
+    **Raises:** `InputError` where it is said how to learn a coarse variable that is known.
+    """
+    if isinstance(settings, Settings):
+        case = _with_coarsen(case, _given(settings.coarse))
     return replace(
         case,
         seed=case.seed if settings.seed is None else settings.seed,
+        explore=replace(case.explore, **_given(settings.explore)),
         bias=replace(case.bias, **_given(settings.bias)),
         generator=replace(case.generator, **_given(settings.generator)),
         couple=replace(case.couple, **_given(settings.couple)),
@@ -124,8 +133,32 @@ def _observation(section: StochasticSection, find: Find) -> tuple[Callable, Call
     return observe.function, hidden.function
 
 
-def _coarse(section: CoarseSection, find: Find, observed: np.ndarray) -> CoarseVariable:
-    size = len(section.lower)
+def _with_coarsen(case: Case, given: dict) -> Case:
+    if not given:
+        return case
+    if case.coarsen is None:
+        requirement = "be left out where the coarse variable is known"
+        raise InputError(f"coarse.{min(given)}", requirement, given[min(given)], source=case.name)
+    coarsen = replace(case.coarsen, **given)
+    return replace(case, coarsen=coarsen, coarse=unlearned(coarsen.components))
+
+
+def _coarsen(section: FunctionSection | LearnedSection, find: Find, observed: np.ndarray) -> CoarsenSettings | None:
+    if isinstance(section, FunctionSection):
+        return None
+    settings = CoarsenSettings(**section.model_dump(exclude={"features"}, exclude_none=True))
+    if section.features is None:
+        return settings
+    features = find(section.features, "coarse.features")
+    features.vector(observed.shape[1:])
+    features.finite(observed)
+    return replace(settings, features=features.function)
+
+
+def _coarse(section: FunctionSection | LearnedSection, find: Find, observed: np.ndarray) -> CoarseVariable:
+    if isinstance(section, LearnedSection):
+        return unlearned(section.size)
+    size = section.size
     function = find(section.function, "coarse.function")
     function.returns(observed.shape[1:], *([(1,), ()] if size == 1 else [(size,)]))
     function.finite(observed)

@@ -95,7 +95,7 @@ class ExploreSettings:
 
 @dataclass(frozen=True)
 class CoarsenSettings:
-    """How a coarse variable is learned; `None` means as the kind has it.
+    """How a coarse variable is learned; `None` means as the kind has it. A setting that the kind lacks is an error.
 
     **Arguments:**
 
@@ -104,12 +104,14 @@ class CoarsenSettings:
     - `components`: how many coarse variables.
     - `rounds`: of learning and biasing, at most; fewer when ξ has settled.
     - `tolerance`: on 1 - |rank correlation| between the ξ of two rounds.
-    - `points`: frames that the map is made of.
-    - `alpha`, `bandwidth`, `neighbours`: of the diffusion map, as in `DiffusionMapSettings`.
-    - `kernel`: `gaussian`, `variable` or `mahalanobis`.
-    - `landmarks`: points that ξ sums over at every step.
-    - `surrogate`: a network in place of that sum; `None` where landmarks are many.
+    - `points`: frames that ξ is learned from.
+    - `walkers`, `steps`: of the windows between two rounds, per window and walker.
+    - `covariance`: of the noise in the Mahalanobis kernel: `noise` from the dynamics' own diffusion, or `bursts`.
+    - `copies`, `burst_steps`: bursts from each point, and time steps of each.
     - `lag`: of time-lagged learners, in units of time.
+    - `alpha`, `bandwidth`, `neighbours`, `kernel`, `landmarks`, `surrogate`: of the diffusion map, as in
+      `DiffusionMapLearner`.
+    - `width`, `depth`, `training_steps`: of a network.
     """
 
     kind: str = "diffusion-map"
@@ -118,13 +120,21 @@ class CoarsenSettings:
     rounds: int = 4
     tolerance: float = 0.01
     points: int = 3000
+    walkers: int = 16
+    steps: int = 1000
+    covariance: str = "noise"
+    copies: int = 50
+    burst_steps: int = 1
+    lag: float | None = None
     alpha: float | None = None
     bandwidth: float | None = None
     neighbours: int | None = None
     kernel: str | None = None
     landmarks: int | None = None
     surrogate: bool | None = None
-    lag: float | None = None
+    width: int | None = None
+    depth: int | None = None
+    training_steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _with_kind(value: object) -> object:
+    """Let a coarse variable without a kind be a function."""
+    return {"kind": "function"} | value if isinstance(value, dict) else value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Integer = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
@@ -98,14 +103,19 @@ class StochasticSection(SystemSection):
         return self
 
 
-class CoarseSection(Section):
-    """`[coarse]`."""
+class FunctionSection(Section):
+    """`[coarse]` with `kind = "function"`."""
 
-    kind: Literal["function"] = "function"
+    kind: Literal["function"]
     function: Reference
     lower: Numbers
     upper: Numbers
     periodic: Annotated[list[Flag], Field(min_length=1)] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many coarse variables."""
+        return len(self.lower)
 
     @model_validator(mode="after")
     def _ends_agree(self):
@@ -117,6 +127,54 @@ class CoarseSection(Section):
         if not _ordered(self.lower, self.upper):
             raise _problem("upper", f"be greater than 'lower' ({self.lower}) in every component", self.upper)
         return self
+
+
+LEARNED = ("diffusion-map", "tica", "vamp", "vampnet")
+
+
+class CoarsenSection(Section):
+    """What `[coarse]` may set where the coarse variable is learned."""
+
+    components: Annotated[Integer, Field(ge=1, le=3)] | None = None
+    rounds: Count | None = None
+    tolerance: Positive | None = None
+    points: Annotated[Integer, Field(ge=100)] | None = None
+    walkers: Count | None = None
+    steps: Count | None = None
+    covariance: Literal["noise", "bursts"] | None = None
+    copies: Annotated[Integer, Field(ge=2)] | None = None
+    burst_steps: Count | None = None
+    lag: Positive | None = None
+    alpha: Annotated[Number, Field(ge=0, le=1)] | None = None
+    bandwidth: Positive | None = None
+    neighbours: Annotated[Integer, Field(ge=2)] | None = None
+    kernel: Literal["gaussian", "variable", "mahalanobis"] | None = None
+    landmarks: Annotated[Integer, Field(ge=2)] | None = None
+    surrogate: Flag | None = None
+    width: Count | None = None
+    depth: Count | None = None
+    training_steps: Count | None = None
+
+
+class LearnedSection(CoarsenSection):
+    """`[coarse]` of a coarse variable that is learned."""
+
+    kind: Literal["diffusion-map", "tica", "vamp", "vampnet"]
+    features: Reference | None = None
+
+    @property
+    def size(self) -> int:
+        """How many coarse variables."""
+        return self.components or 1
+
+
+class ExploreSection(Section):
+    """`[explore]`."""
+
+    kind: Literal["unbiased", "opes"] | None = None
+    steps: Count | None = None
+    walkers: Count | None = None
+    barrier: Positive | None = None
 
 
 class BiasSection(Section):
@@ -187,6 +245,7 @@ class CommonSettings(Section):
     """What a case file and a built-in case may both set, but for `[close]`."""
 
     seed: Natural | None = None
+    explore: ExploreSection = ExploreSection()
     bias: BiasSection = BiasSection()
     generator: GeneratorSection = GeneratorSection()
     couple: CoupleSection = CoupleSection()
@@ -196,6 +255,7 @@ class CommonSettings(Section):
 class Settings(CommonSettings):
     """What may be set for a built-in case."""
 
+    coarse: CoarsenSection = CoarsenSection()
     close: CloseSettingsSection = CloseSettingsSection()
 
 
@@ -204,12 +264,12 @@ class CaseFile(CommonSettings):
 
     title: Text = ""
     system: Annotated[OverdampedSection | StochasticSection, Field(discriminator="kind")]
-    coarse: CoarseSection
+    coarse: Annotated[FunctionSection | LearnedSection, Field(discriminator="kind"), BeforeValidator(_with_kind)]
     close: CloseSection = CloseSection()
 
     @model_validator(mode="after")
     def _corners_fit(self):
-        size = len(self.coarse.lower)
+        size = self.coarse.size
         for name, (lower, upper) in self.close.basins.items():
             if len(lower) != size or len(upper) != size:
                 raise _problem(f"close.basins.{name}", f"be two corners of {size} numbers each", [lower, upper])

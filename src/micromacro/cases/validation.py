@@ -6,14 +6,25 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from micromacro.cases.schema import OverdampedSection, StochasticSection
+from micromacro.cases.schema import (
+    LEARNED,
+    CaseFile,
+    FunctionSection,
+    LearnedSection,
+    OverdampedSection,
+    StochasticSection,
+)
 from micromacro.errors import InputError
 
-SYSTEMS: dict[str, type[BaseModel]] = {"overdamped": OverdampedSection, "sde": StochasticSection}
+SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
+    "system": {"overdamped": OverdampedSection, "sde": StochasticSection},
+    "coarse": {"function": FunctionSection, **dict.fromkeys(LEARNED, LearnedSection)},
+}
+"""Of each section whose keys depend on its kind, the model of each kind."""
 
 KINDS = {
-    "system": (tuple(SYSTEMS), ("openmm",)),
-    "coarse": (("function",), ("torsion", "distance", "angle", "diffusion-map")),
+    "system": (tuple(SECTIONS["system"]), ("openmm",)),
+    "coarse": (tuple(SECTIONS["coarse"]), ("torsion", "distance", "angle")),
     "generator": (("score", "flow", "gan", "matching", "kernel"), ()),
 }
 """For each section with a `kind`: those this version has, and those it only recognises."""
@@ -88,13 +99,13 @@ def _refuse_other_kinds(raw: dict[str, Any], place: Place) -> None:
 
 def _translated(problem: Any, model: type[BaseModel], place: Place) -> InputError:
     """The message for one of pydantic's complaints."""
-    path, system = _path(problem["loc"])
+    path, kind_model = _path(problem["loc"], model)
     kind, context = problem["type"], problem.get("ctx", {})
     given, remedy = _shown(problem["input"]), None
     if kind == "micromacro":
         path, requirement, given = [*path, context["key"]], context["requirement"], context["given"]
     elif kind == "extra_forbidden":
-        requirement, given, remedy = _unknown_key(path, _keys(model, path[:-1], system))
+        requirement, given, remedy = _unknown_key(path, _keys(model, path[:-1], kind_model))
     elif kind == "string_pattern_mismatch":
         requirement = _pattern_requirement(path)
     elif kind in ("missing", "union_tag_not_found"):
@@ -112,10 +123,12 @@ def _pattern_requirement(path: list[str | int]) -> str:
     return "name a function as 'file.py:function'"
 
 
-def _path(location: tuple[str | int, ...]) -> tuple[list[str | int], str | None]:
-    """The keys on the way to a mistake, and the kind of system that pydantic puts between them."""
-    if location[:1] == ("system",) and len(location) > 1 and location[1] in SYSTEMS:
-        return ["system", *location[2:]], str(location[1])
+def _path(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str | int], type[BaseModel] | None]:
+    """The keys on the way to a mistake, and the model of the kind that pydantic puts between them."""
+    if issubclass(model, CaseFile) and len(location) > 1 and location[0] in SECTIONS:
+        kinds = SECTIONS[str(location[0])]
+        if location[1] in kinds:
+            return [location[0], *location[2:]], kinds[str(location[1])]
     return list(location), None
 
 
@@ -137,10 +150,10 @@ def _unknown_key(path: list[str | int], known: list[str]) -> tuple[str, str, str
     return requirement, f"the unknown key '{key}'", suggestion(key, known) or f"Known here: {', '.join(known)}."
 
 
-def _keys(model: type[BaseModel], sections: list[str | int], system: str | None) -> list[str]:
+def _keys(model: type[BaseModel], sections: list[str | int], kind_model: type[BaseModel] | None) -> list[str]:
     """The known keys of the case, or of one of its sections."""
-    if system is not None:
-        model = SYSTEMS[system]
+    if kind_model is not None:
+        model = kind_model
     elif sections:
         return list(getattr(model.model_fields[str(sections[0])].annotation, "model_fields", ()))
     return list(model.model_fields)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from micromacro.coordinates.space import Space
+from micromacro.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +60,13 @@ class CoarseVariable:
     def wrap(self, value: Array | np.ndarray) -> Array:
         """The same coarse value, `(..., d)`, within the range where periodic."""
         return self.space.wrap(value)
+
+
+def unlearned(dimension: int) -> CoarseVariable:
+    """What stands for `dimension` coarse variables until they are learned; to evaluate it is an error."""
+
+    def refuse(_: Array) -> Array:
+        remedy = "Run the case, or load its results with Result.load: both learn or read it."
+        raise InputError("the coarse variable", "be learned before it is evaluated", "none yet", remedy=remedy)
+
+    return CoarseVariable(refuse, np.zeros(dimension), np.ones(dimension), (False,) * dimension)

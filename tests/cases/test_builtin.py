@@ -10,10 +10,13 @@ import pytest
 
 from micromacro.cases.builtin import BUILTIN_DESCRIPTIONS, builtin_cases
 from micromacro.cases.case import Case
+from micromacro.cases.file import load_case
+from micromacro.errors import InputError
 from micromacro.systems.exact import ExactAnswers
 
 NAMES = list(BUILTIN_DESCRIPTIONS)
 CASES = {name: construct() for name, construct in builtin_cases().items()}
+KNOWN = [name for name, case in CASES.items() if case.coarsen is None]
 
 
 def exact_answers(case: Case) -> ExactAnswers:
@@ -39,6 +42,8 @@ def test_every_promised_case_is_there():
         "multiplicative-closure",
         "curved-level-sets",
         "two-coarse-variables",
+        "half-moon-learned",
+        "hidden-barrier-rotated",
     }
     assert promised <= set(NAMES)
 
@@ -74,7 +79,7 @@ def test_basins_lie_in_the_range_and_do_not_overlap(name):
         assert left[1][0] == right[0][0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KNOWN)
 def test_the_coarse_variable_is_defined_on_observed_states(name):
     case = CASES[name]
     value = case.coarse(case.system.observe(jnp.asarray(case.system.initial[0])))
@@ -99,3 +104,15 @@ def test_the_hidden_barrier_has_the_settings_of_the_contract():
     assert CASES["hidden-barrier-bath"].budget == 100_000_000
     weight = case.close.observables["hidden_weight"]
     assert [float(weight(jnp.array([0.0, y]))) for y in (-1.0, 1.0)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(KNOWN)))
+def test_a_coarse_variable_that_is_not_learned_yet_says_so(name):
+    with pytest.raises(InputError, match="learned before it is evaluated"):
+        CASES[name].coarse(jnp.zeros(2))
+
+
+def test_settings_of_learning_are_for_coarse_variables_that_are_learned():
+    assert load_case("half-moon-learned", ["coarse.points=500"]).coarsen.points == 500
+    with pytest.raises(InputError, match=r"coarse\.points must be left out where the coarse variable is known"):
+        load_case("hidden-barrier", ["coarse.points=500"])

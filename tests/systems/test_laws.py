@@ -12,6 +12,7 @@ from micromacro.systems.model import OverdampedSystem
 from micromacro.systems.muller_brown import muller_brown
 from micromacro.systems.multiplicative import multiplicative_closure
 from micromacro.systems.noisy_fold import noisy_fold
+from micromacro.systems.rotated_barrier import rotated_barrier
 from micromacro.systems.slow_fast import slow_fast
 from micromacro.systems.slow_manifold import quadratic_slow_manifold
 from micromacro.systems.three_atom import three_atom
@@ -20,6 +21,7 @@ from micromacro.systems.two_coarse import two_coarse_variables
 REFERENCES = {
     "hidden-barrier": hidden_barrier(),
     "hidden-barrier-bath": hidden_barrier_bath(5),
+    "rotated-barrier": rotated_barrier(4),
     "half-moon": half_moon(),
     "half-moon-confined": half_moon_confined(),
     "muller-brown-x": muller_brown(),
@@ -156,3 +158,20 @@ def test_starts_and_the_whole_range_are_within_reach(name):
     if reference.system.has_density:
         densities = [float(reference.system.log_density(jnp.asarray(q))) for q in reference.system.initial]
         assert np.ptp(densities) < 12
+
+
+@pytest.mark.parametrize("name", [name for name in REFERENCES if REFERENCES[name].exact.sample_stationary])
+def test_draws_of_the_whole_law_have_the_exact_free_energy(name):
+    reference = REFERENCES[name]
+    draws = reference.exact.sample_stationary(100 * DRAWS // 4, np.random.default_rng(1))
+    z = np.asarray(jax.jit(jax.vmap(reference.coarse))(draws))[:, 0]
+    edges = np.linspace(reference.lower[0], reference.upper[0], 41)
+    counts = np.histogram(z, edges)[0]
+    inner = np.linspace(edges[:-1], edges[1:], 17)
+    density = np.exp(-reference.exact.free_energy(inner.reshape(-1, 1))).reshape(inner.shape)
+    expected = np.trapezoid(density, axis=0)
+    expected *= counts.sum() / expected.sum()
+    often = expected > 100
+    deviation = (counts - expected)[often] / np.sqrt(expected[often])
+    assert often.sum() > 20
+    assert np.sum(deviation**2) < often.sum() + 4.5 * np.sqrt(2 * often.sum())

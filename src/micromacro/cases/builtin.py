@@ -51,6 +51,18 @@ BUILTIN_DESCRIPTIONS: dict[str, CaseDescription] = {
     "curved-level-sets": CaseDescription(
         "Curved level sets", 2, "q1 + ½ q2²", "F, hidden weight, moments, b, D by quadrature"
     ),
+    "half-moon-learned": CaseDescription(
+        "Half-moon confined in a double well, its slow variable unknown",
+        2,
+        "learned: diffusion map of (u, v), Mahalanobis kernel from bursts",
+        "F and draws of hypot(u, v), which a good ξ is a function of",
+    ),
+    "hidden-barrier-rotated": CaseDescription(
+        "Hidden barrier with 8 curved baths, rotated",
+        10,
+        "learned: diffusion map of the state",
+        "draws of the whole law; F, hidden weight, b, D of x by quadrature",
+    ),
     "two-coarse-variables": CaseDescription(
         "Two coarse variables over a hidden barrier", 3, "(x, w)", "F, hidden weight, moments, b, D by quadrature"
     ),

@@ -6,14 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from micromacro.cases.case import BiasSettings, Case, CloseSettings
-from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.cases.case import BiasSettings, Case, CloseSettings, CoarsenSettings
+from micromacro.coordinates.coarse import CoarseVariable, unlearned
 from micromacro.systems.curved_levels import curved_level_sets, steep_well
+from micromacro.systems.exact import ExactAnswers
 from micromacro.systems.half_moon import CENTRE, half_moon, half_moon_confined
 from micromacro.systems.hidden_barrier import hidden_barrier, hidden_barrier_bath, upper_well
 from micromacro.systems.muller_brown import muller_brown
 from micromacro.systems.multiplicative import multiplicative_closure
 from micromacro.systems.reference import Reference
+from micromacro.systems.rotated_barrier import rotated_barrier
 from micromacro.systems.slow_manifold import quadratic_slow_manifold
 from micromacro.systems.three_atom import MIDDLE, three_atom
 from micromacro.systems.two_coarse import two_coarse_variables
@@ -55,6 +57,15 @@ def build(name: str, title: str, reference: Reference, **settings) -> Case:
     )
 
 
+def learning(
+    name: str, title: str, reference: Reference, known: str, coarsen: CoarsenSettings, close: CloseSettings
+) -> Case:
+    """A case whose coarse variable is learned; of its exact answers those that do not depend on it."""
+    exact = ExactAnswers(known, sample_stationary=reference.exact.sample_stationary)
+    coarse = unlearned(coarsen.components)
+    return Case(name, title, reference.system, coarse, close=close, budget=40_000_000, exact=exact, coarsen=coarsen)
+
+
 def _hidden_barrier(name: str, title: str) -> Case:
     reference = hidden_barrier()
     close = CloseSettings({"hidden_weight": upper_well, "mean_y": component(1)}, halves(reference, 0.0))
@@ -79,6 +90,21 @@ def _half_moon_confined(name: str, title: str) -> Case:
     reference = half_moon_confined()
     close = CloseSettings({"mean_u": component(0), "mean_v": component(1)}, halves(reference, CENTRE))
     return build(name, title, reference, close=close, budget=20_000_000)
+
+
+def _half_moon_learned(name: str, title: str) -> Case:
+    reference = half_moon_confined()
+    close = CloseSettings({"mean_u": component(0), "mean_v": component(1)})
+    coarsen = CoarsenSettings(kernel="mahalanobis", covariance="bursts")
+    return learning(
+        name, title, reference, "F and draws of hypot(u, v), which a good ξ is a function of", coarsen, close
+    )
+
+
+def _hidden_barrier_rotated(name: str, title: str) -> Case:
+    reference = rotated_barrier(10)
+    close = CloseSettings({"mean_q1": component(0), "mean_q2": component(1)})
+    return learning(name, title, reference, reference.exact.known, CoarsenSettings(), close)
 
 
 def _muller_brown(name: str, title: str) -> Case:
@@ -122,6 +148,8 @@ CONSTRUCTORS: dict[str, Callable[[str, str], Case]] = {
     "hidden-barrier-bath": _hidden_barrier_bath,
     "half-moon": _half_moon,
     "half-moon-confined": _half_moon_confined,
+    "half-moon-learned": _half_moon_learned,
+    "hidden-barrier-rotated": _hidden_barrier_rotated,
     "muller-brown": _muller_brown,
     "three-atom": _three_atom,
     "quadratic-slow-manifold": _quadratic_slow_manifold,

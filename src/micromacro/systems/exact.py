@@ -23,6 +23,7 @@ class ExactAnswers:
     - `diffusion`: `(n, d)` to `(n, d, d)`, the projected D(z) of dz = b dt + sqrt(2 D) dW.
     - `homogenised_drift`, `homogenised_diffusion`: b and D of the equation for ξ beyond the fast time, which bursts and
       learned equations see; left out where time scales do not separate.
+    - `sample_stationary`: `(count, numpy Generator)` to `(count, Y)`, exact draws from the stationary law.
     - `sample_conditional`: `(z (d,), count, numpy Generator)` to `(count, Y)`, exact draws from p(q | ξ = z).
     """
 
@@ -37,3 +38,4 @@ class ExactAnswers:
     homogenised_drift: Callable | None = None
     homogenised_diffusion: Callable | None = None
     sample_conditional: Callable | None = None
+    sample_stationary: Callable | None = None

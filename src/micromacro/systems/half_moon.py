@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from micromacro.systems.exact import ExactAnswers
 from micromacro.systems.model import StochasticSystem
+from micromacro.systems.quadrature import sample_line
 from micromacro.systems.reference import Reference
 
 A1, A2, A3, A4 = 1e-3, 1e-3, 1e-1, 1e-1
@@ -20,6 +21,7 @@ VARIANCE = A4**2 / (2 * A3)  # of y given x
 LOWER, UPPER = 1.0, 4.0
 CENTRE, HALF_WIDTH = 2.5, 0.9  # of the double well of the confined form
 BARRIER, TILT, MOBILITY = 3.0, 0.5, 1e-3
+GRID = np.linspace(0.2, 5.0, 20_001)  # of x in exact draws of the confined form
 
 
 def observe(state: Float[Array, "2"]) -> Float[Array, "2"]:
@@ -88,11 +90,18 @@ def half_moon_confined() -> Reference:
         free_energy=lambda z: np.asarray(double_well(jnp.asarray(z[:, 0]))),
         drift=lambda z: -MOBILITY * np.asarray(jax.vmap(jax.vmap(slope))(np.asarray(z, float))),
         diffusion=MOBILITY,
+        sample_stationary=_sample_confined,
     )
     return Reference(system, radius, (LOWER,), (UPPER,), (False,), exact)
 
 
-def _answers(known: str, free_energy: Callable | None, drift: Callable, diffusion: float) -> ExactAnswers:
+def _answers(
+    known: str,
+    free_energy: Callable | None,
+    drift: Callable,
+    diffusion: float,
+    sample_stationary: Callable | None = None,
+) -> ExactAnswers:
     return ExactAnswers(
         known=known,
         free_energy=free_energy,
@@ -101,6 +110,7 @@ def _answers(known: str, free_energy: Callable | None, drift: Callable, diffusio
         drift=drift,
         diffusion=lambda z: np.full((len(z), 1, 1), diffusion),
         sample_conditional=_sample,
+        sample_stationary=sample_stationary,
     )
 
 
@@ -117,3 +127,11 @@ def _variance(z: Float[np.ndarray, "n 1"]) -> Float[np.ndarray, "n 2"]:
 def _sample(z: Float[np.ndarray, "1"], count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 2"]:
     phase = z[0] + np.sqrt(VARIANCE) * rng.standard_normal(count)
     return z[0] * np.column_stack([np.cos(phase), np.sin(phase)])
+
+
+def _sample_confined(count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 2"]:
+    """Draws of (u, v): x from its double well, y independent of it."""
+    log_weight = -np.asarray(double_well(jnp.asarray(GRID)))
+    x = sample_line(log_weight, GRID, count, rng)
+    y = 1 + np.sqrt(VARIANCE) * rng.standard_normal(count)
+    return np.asarray(jax.vmap(observe)(jnp.asarray(np.column_stack([x, y]))))

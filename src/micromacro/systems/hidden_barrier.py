@@ -94,31 +94,33 @@ def hidden_barrier_bath(dimension: int = 20) -> Reference:
     The baths' normalisation depends on neither x nor y, so that F, hidden weight, b and D are those without baths.
     """
     count = dimension - 2
-    initial = np.asarray(jax.jit(jax.vmap(partial(_centres, count)))(WELLS))
+    initial = np.asarray(jax.jit(jax.vmap(partial(centres, count)))(WELLS))
     system = OverdampedSystem(bath_potential(dimension), dimension, initial, time_step=1e-3)
-    return Reference(system, first_coordinate, (LOWER,), (UPPER,), (False,), _bath_answers(count))
+    return Reference(system, first_coordinate, (LOWER,), (UPPER,), (False,), bath_answers(count, np.eye(dimension)))
 
 
-def _bath_answers(count: int) -> ExactAnswers:
+def bath_answers(count: int, turn: Float[np.ndarray, "D D"]) -> ExactAnswers:
+    """Exact answers with `count` baths, of the state that the matrix `turn` makes of (x, y, b_1, ...)."""
     base, fixed = hidden_barrier().exact, np.append(np.zeros(2), bath_deviations(count) ** 2)
     fibre = Fibre(lambda plane: -hidden_barrier_potential(plane), embed_second, unit_volume, gauss_legendre(HIDDEN))
-    mean = fibre.average(partial(_centres, count))
-    second = fibre.average(lambda plane: _centres(count, plane) ** 2)
+    mean = fibre.average(lambda plane: turn @ centres(count, plane))
+    second = fibre.average(lambda plane: (turn @ centres(count, plane)) ** 2)
     sample_plane = line_sampler(fibre.log_density, embed_second, GRID)
-    centres = jax.jit(jax.vmap(partial(_centres, count)))
+    batched = jax.jit(jax.vmap(partial(centres, count)))
 
     def sample(z, draws: int, rng: np.random.Generator) -> Float[np.ndarray, "draws D"]:
         plane = sample_plane(z, draws, rng)
-        return np.asarray(centres(plane)) + np.sqrt(fixed) * rng.standard_normal((draws, count + 2))
+        straight = np.asarray(batched(plane)) + np.sqrt(fixed) * rng.standard_normal((draws, count + 2))
+        return straight @ turn.T
 
     return replace(
         base,
         conditional_mean=mean,
-        conditional_variance=lambda z: fixed + np.maximum(second(z) - mean(z) ** 2, 0.0),
+        conditional_variance=lambda z: turn**2 @ fixed + np.maximum(second(z) - mean(z) ** 2, 0.0),
         sample_conditional=sample,
     )
 
 
-def _centres(count: int, plane: Float[Array, "2"]) -> Float[Array, "D"]:
-    """The state (x, y) followed by the means of the baths there."""
+def centres(count: int, plane: Float[Array, "2"]) -> Float[Array, "D"]:
+    """The state (x, y) followed by the means of `count` baths there."""
     return jnp.concatenate([plane, bath_means(plane[0], plane[1], count)])

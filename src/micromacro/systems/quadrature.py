@@ -1,6 +1,6 @@
 """Quadrature that the exact answers share: nodes, weights, averages under a log weight, draws on a line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,3 +74,24 @@ def sample_line(
     density = np.exp(log_density - log_density.max())
     cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     return np.interp(rng.random(count) * cumulative[-1], cumulative, grid)
+
+
+def plane_sampler(log_density: Callable, grid: Float[np.ndarray, "m 2"], shape: tuple[int, int]) -> Callable:
+    """`(count, rng)` to `(count, 2)`: draws from a density on a plane, constant within the cells of a fine grid.
+
+    **Arguments:**
+
+    - `log_density`: points `(m, 2)` to `(m,)`.
+    - `grid`: centres of the cells of a uniform grid `shape`, in C order.
+    """
+    values = np.asarray(log_density(grid))
+    weight = np.exp(values - values.max())
+    cumulative = np.cumsum(weight / weight.sum())
+    points = grid.reshape(*shape, 2)
+    spacing = points[1, 1] - points[0, 0]
+
+    def sample(count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 2"]:
+        cell = np.searchsorted(cumulative, rng.random(count)).clip(0, len(grid) - 1)
+        return grid[cell] + spacing * (rng.random((count, 2)) - 0.5)
+
+    return sample

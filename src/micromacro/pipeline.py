@@ -86,10 +86,11 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     case, coarse = run.case, run.case.coarse
     budget = plan.Budget(case.budget, share)
     seeded = coupled and not stages.family_of(case).has_density
+    before = run.engine.evaluations
     exploration = stages.explore_stage(run)
     sizes = plan.plan_windows(case, exploration.spread)
     windows = stages.first_windows(run, sizes)
-    budget.require(plan.least_cost(case, sizes, seeded=seeded), "these windows and walkers")
+    budget.require(before + plan.least_cost(case, sizes, seeded=seeded), "these windows and walkers")
     cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
     first = budget.steps(

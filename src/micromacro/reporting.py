@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
 from micromacro.closures.files import PROJECTED
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN_VALUES = 5
 SHOWN_DRAWS = 400
+SHOWN_STATES = 4000
 TRAJECTORIES = 20
 MOST_STEPS = 50_000
 
@@ -43,9 +45,20 @@ def report_data(result: "Result") -> ReportData:
         conditional_samples=_samples(result),
         observed_periods=find_state_space(case.system, case.coarse).period,
         reduced=_reduced(result),
+        coarse_cloud=_cloud(result) if case.coarsen is not None else None,
         rounds=result.summary["rounds"],
         basins={name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()},
     )
+
+
+def _cloud(result: "Result") -> tuple[np.ndarray, np.ndarray]:
+    """Some of the pooled states, spread evenly over ξ, and their coarse values."""
+    record = result.record
+    weight = record["flat_weight"].to_numpy()
+    rng = np.random.default_rng(0)
+    rows = rng.choice(len(weight), min(SHOWN_STATES, len(weight)), p=weight / weight.sum())
+    observe = jax.jit(jax.vmap(result.case.system.observe))
+    return np.asarray(observe(record["position"].to_numpy()[rows])), record["coarse"].to_numpy()[rows]
 
 
 def _exact(result: "Result", z: np.ndarray) -> dict:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from micromacro.closures.kernels import kernel_width
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
+from micromacro.coarsening import learn_coarse, learned_case
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
@@ -40,6 +41,7 @@ from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem
 
 DRAWS_AT_ONCE = 10_000
+COARSE_AT_ONCE = 1000
 METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro")
 NEED_DENSITIES = ("generator", "micro-macro")
 SUMMARY = "summary.json"
@@ -88,6 +90,10 @@ def run(
     _prepare(folder, case, method, resume)
     began = time.monotonic()
     under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), JaxEngine(case.system, case.coarse))
+    coarsening = None
+    if case.coarsen is not None:
+        under_way, coarsening = learn_coarse(under_way)
+        case = under_way.case
     sampled = _sample(under_way, method)
     closed, _ = finish.close_stage(under_way, sampled)
     reduction = reduce_stages(under_way, sampled, closed)
@@ -112,6 +118,7 @@ def run(
         "basins": finish.basins(under_way, sampled),
         "consistency": {name: check.as_dict() for name, check in checks.items()},
         "rounds": list(sampled.rounds),
+        "coarsening": coarsening and coarsening.as_dict(),
         "chain": sampled.chain,
         "generator_quality": quality and quality.as_dict(),
         "reduction": reduction.as_dict(),
@@ -170,9 +177,12 @@ def _check_request(case: Case, method: str) -> None:
 
 
 def _settings(case: Case, method: str) -> dict:
-    keys = ("bias", "generator", "couple", "seed")
+    keys = ("explore", "bias", "generator", "couple", "seed")
     named = {key: repr(getattr(case, key)) for key in keys}
-    return {"method": method, **named, "close": repr((case.close.bursts, case.close.full_model))}
+    # functions have no lasting name: the case's files are compared where they are kept
+    coarsen = None if case.coarsen is None else replace(case.coarsen, features=None)
+    close = repr((case.close.bursts, case.close.full_model))
+    return {"method": method, **named, "coarse": repr(coarsen), "close": close}
 
 
 def _same_settings(folder: Path, case: Case, method: str) -> None:
@@ -234,7 +244,7 @@ class Result:
         file = Path(path) / SUMMARY
         if not file.exists():
             raise StoreError(f"{path} holds no finished run ({SUMMARY} is missing). Run the case with --resume first.")
-        return cls(Path(path), case, json.loads(file.read_text(encoding="utf-8")))
+        return cls(Path(path), learned_case(case, Store(path)), json.loads(file.read_text(encoding="utf-8")))
 
     @cached_property
     def record(self):
@@ -278,6 +288,14 @@ class Result:
         table = self.closure_by(route)
         overlap = kernel_width(route, self.free_energy.grid)
         return smooth_closure(table, self.case.coarse, SmoothSettings(overlap=overlap))
+
+    def coarse_values(self, q: Float[np.ndarray, "n Y"]) -> Float[np.ndarray, "n d"]:
+        """The coarse variable of observed states. **Raises:** `InputError` for states of another size."""
+        size = self.case.system.observe(jnp.asarray(self.case.system.initial[0])).shape[0]
+        if q.shape[1:] != (size,):
+            raise InputError("q", f"be observed states (n, {size})", f"shape {q.shape}")
+        chunk = jax.jit(lambda states: jax.lax.map(self.case.coarse, states, batch_size=COARSE_AT_ONCE))
+        return np.asarray(chunk(jnp.asarray(q, float)))
 
     @cached_property
     def generator(self) -> Generator | DensityGenerator | None:

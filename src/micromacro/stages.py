@@ -1,6 +1,7 @@
 """The stages of a run: each is read from the store where it is finished, and computed and stored where it is not."""
 
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,13 +35,18 @@ from micromacro.store import Store
 
 @dataclass
 class Run:
-    """A run under way: the case, where its stages are kept, and what it has cost."""
+    """A run under way: the case, where its stages are kept, and what it has cost.
+
+    `part` names what goes before the main run, such as a round of learning ξ: it stands before the names of its stages,
+    and changes their random keys.
+    """
 
     case: Case
     store: Store
     progress: Progress
     engine: JaxEngine
     costs: dict[str, dict] = field(default_factory=dict)
+    part: str = ""
 
     @cached_property
     def space(self) -> Space:
@@ -49,13 +55,31 @@ class Run:
 
     def key(self, number: int) -> Key[Array, ""]:
         """The random key of a stage: the same whatever was resumed."""
-        return jax.random.fold_in(jax.random.key(self.case.seed), number)
+        key = jax.random.key(self.case.seed)
+        key = jax.random.fold_in(key, zlib.crc32(self.part.encode())) if self.part else key
+        return jax.random.fold_in(key, number)
+
+    def stage_name(self, name: str) -> str:
+        """Under which name a stage of this part is stored."""
+        return f"{self.part}_{name}" if self.part else name
+
+    def within(self, part: str, case: Case) -> "Run":
+        """The same run in another part of it, with the case of that part; what it has cost goes on."""
+        return Run(
+            case,
+            self.store,
+            self.progress,
+            JaxEngine(case.system, case.coarse, self.engine.evaluations),
+            self.costs,
+            part,
+        )
 
     def stage(self, name: str, total: float, unit: str, compute: Callable[[Callable], xr.Dataset]) -> xr.Dataset:
         """One stage: from the store where it is finished; else computed, timed, counted and stored.
 
         `compute` is given a function to call with the units of work just done.
         """
+        name = self.stage_name(name)
         if self.store.has(name):
             record = self.store.read(name)
             self.engine.evaluations += int(record.attrs["force_evaluations"])
@@ -147,7 +171,7 @@ def explored_states(exploration: Exploration, walkers: int) -> np.ndarray:
 
 def stored_exploration(run: Run) -> Exploration:
     """The exploration that this run has finished, which is counted already."""
-    return records.read_exploration(run.store.read("explore"))
+    return records.read_exploration(run.store.read(run.stage_name("explore")))
 
 
 def shared_tuning(exploration: Exploration, windows: int) -> Tuning:

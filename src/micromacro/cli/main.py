@@ -8,6 +8,7 @@ import typer
 from micromacro import __version__
 from micromacro.cli.cases import cases
 from micromacro.cli.check import check
+from micromacro.cli.coarse import coarse
 from micromacro.cli.compare import compare
 from micromacro.cli.new import new
 from micromacro.cli.reduce import reduce
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (cases, new, run, sample, reduce, check, report, compare):
+for command in (cases, new, run, sample, reduce, coarse, check, report, compare):
     app.command()(command)
 
 

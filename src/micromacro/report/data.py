@@ -32,6 +32,7 @@ class ReportData:
     - `observed_periods`: `(Y,)`, the period of each observed coordinate, infinite where it has none.
     - `reduced`: `t` `(k,)`, `z` `(N, k, d)`, `stationary_density` `(n,)` or `None`; empty where nothing was simulated.
     - `rounds`: for each round of the loop `round`, `acceptance`, `change_kT`, `windows`.
+    - `coarse_cloud`: observed states `(m, Y)` and their learned coarse values `(m, d)`; `None` where ξ was known.
     - `basins`: name to lower and upper corner, both `(d,)`.
     """
 
@@ -57,6 +58,7 @@ class ReportData:
     reduced: dict = field(default_factory=dict)
     rounds: list[dict] = field(default_factory=list)
     basins: dict[str, tuple] = field(default_factory=dict)
+    coarse_cloud: tuple | None = None
 
     @property
     def dimension(self) -> int:

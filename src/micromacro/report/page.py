@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import rc_context
 
+from micromacro.report.coarsening import coarse_pictures, coarsening_note, coarsening_table
 from micromacro.report.conditionals import conditional_pictures
 from micromacro.report.data import ReportData
 from micromacro.report.dynamics import closure_pictures, reduced_pictures
@@ -58,6 +59,7 @@ def render(data: ReportData) -> str:
 def _sections(data: ReportData) -> list[Section]:
     return [
         Section("Free energy", _free_energy_note(data), free_energy_pictures(data), [basin_table(data)]),
+        Section("Learned coarse variable", coarsening_note(data), coarse_pictures(data), [coarsening_table(data)]),
         _conditional_section(data),
         Section(
             "Closure",

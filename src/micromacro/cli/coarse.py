@@ -1,0 +1,41 @@
+"""`micromacro coarse`: the coarse variable of given states, learned ones included."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from micromacro.cli.arguments import ArrayFile, Out
+from micromacro.cli.results import load_result, write_arrays
+from micromacro.errors import InputError
+
+
+def coarse(
+    out: Out,
+    states: Annotated[
+        Path,
+        typer.Argument(metavar="STATES", help="A .npy file of states (n, D), or an .npz file that holds them as q."),
+    ],
+    output: ArrayFile,
+) -> None:
+    """Evaluate the coarse variable of a run on given states.
+
+    FILE.npz holds q (n, D) and z (n, d).
+    """
+    q = _states(states)
+    z = load_result(out).coarse_values(q)
+    write_arrays(output, q=q, z=z)
+    print(f"Wrote {output}.")
+
+
+def _states(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        q = found["q"] if isinstance(found, np.lib.npyio.NpzFile) else found
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("STATES", "be a .npy file of states, or an .npz file with q", f"{path}: {error}") from error
+    if q.ndim != 2 or not np.issubdtype(q.dtype, np.number) or not np.all(np.isfinite(q)):
+        raise InputError("STATES", "hold finite numbers of shape (n, D)", f"{q.dtype} of shape {q.shape}")
+    return q.astype(float)

@@ -1,0 +1,255 @@
+"""Learning the coarse variable: explore, learn ξ, bias along it and learn again from better states, until settled.
+
+Rounds are parts of the run of their own, before the main one: each leaves its stages in the store.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from micromacro import coarsening_records as records
+from micromacro import pipeline, stages
+from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.errors import BudgetError
+from micromacro.learners.alignment import align
+from micromacro.learners.choosing import choose_points
+from micromacro.learners.kinds import learner
+from micromacro.learners.learner import Learned, Learner, TrainingData
+from micromacro.learners.scaling import data_range
+from micromacro.sampling.euler_maruyama import simulate
+from micromacro.sampling.seeding import start_labels
+
+BUDGET_SHARE = 0.4
+SAVED_FRAMES = 100
+OF_THE_LOOP = (
+    "kind",
+    "features",
+    "rounds",
+    "tolerance",
+    "points",
+    "walkers",
+    "steps",
+    "covariance",
+    "copies",
+    "burst_steps",
+    "kernel",
+)
+"""Settings of how ξ is learned that are not the learner's own."""
+
+
+@dataclass(frozen=True)
+class States:
+    """Simulated states `(n, D)` and their weights in the stationary law `(n,)`, equal where those are not known."""
+
+    position: Float[np.ndarray, "n D"]
+    weight: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class Coarsening:
+    """How the coarse variable was learned.
+
+    **Arguments:**
+
+    - `rounds`: for each the states that were learned from, the change of ξ since the round before, its range, the
+      eigenvalues and time scales found.
+    - `settled`: whether the last change was within the tolerance; `None` where there was one round alone.
+    - `reason`: why it ended.
+    """
+
+    rounds: tuple[dict, ...]
+    settled: bool | None
+    reason: str
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return {"rounds": list(self.rounds), "settled": self.settled, "reason": self.reason}
+
+
+def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
+    """Learn the coarse variable of a case; what follows runs with it.
+
+    **Raises:** `InputError` for settings that the kind of learner does not have; `BudgetError` where not even the first
+    exploration is within the budget.
+    """
+    settings = _settings(run.case)
+    states = _first_states(run)
+    coarse, rows, settled = None, [], None
+    for number in range(1, settings.rounds + 1):
+        coarse, row = _learn(run, number, states, coarse)
+        rows.append(row)
+        settled = None if row["change"] is None else bool(row["change"] <= settings.tolerance)
+        if settled:
+            reason = f"ξ had settled after {number} rounds"
+            break
+        if not run.case.system.has_density:
+            reason = "no bias is meaningful without a density: ξ was learned once"
+            break
+        if number == settings.rounds:
+            reason = f"ξ was learned {number} times, as [coarse] rounds allows"
+            break
+        try:
+            states = _biased_states(run, number, coarse)
+        except BudgetError:
+            reason = "the budget's share for learning ξ was spent"
+            break
+    assert coarse is not None
+    return run.within("", replace(run.case, coarse=coarse)), Coarsening(tuple(rows), settled, reason)
+
+
+def learned_case(case: Case, store) -> Case:
+    """The case with the coarse variable that a run has learned, read from its store; as it is where that is known."""
+    if case.coarsen is None:
+        return case
+    numbers = [int(name.removeprefix("coarsen_")) for name in store.names if name.startswith("coarsen_")]
+    record = store.read(f"coarsen_{max(numbers, default=1)}")
+    return replace(case, coarse=_coarse_variable(case, *records.read_learned(record)[:3]))
+
+
+def _settings(case: Case) -> CoarsenSettings:
+    assert case.coarsen is not None
+    return case.coarsen
+
+
+def _features(case: Case) -> Callable:
+    """From the observed state to features."""
+    return _settings(case).features or (lambda observed: observed)
+
+
+def _first_states(run: stages.Run) -> States:
+    """States from the starting points without any bias; how the wells weigh is not known yet."""
+    case = run.case
+    if not case.system.has_density:
+        return _own_dynamics(run)
+    features = _features(case)
+    provisional = CoarseVariable(lambda observed: features(observed)[:1], np.array([-1.0]), np.array([1.0]), (False,))
+    part = run.within("first", replace(case, coarse=provisional))
+    position = stages.explore_stage(part).position
+    run.engine.evaluations = part.engine.evaluations
+    flat = position.reshape(-1, position.shape[-1])
+    return States(flat, np.ones(len(flat)))
+
+
+def _own_dynamics(run: stages.Run) -> States:
+    """Unbiased trajectories of a system whose density is not known."""
+    system, explore = run.case.system, run.case.explore
+    walkers = max(explore.walkers, len(system.initial))
+    begun = system.initial[start_labels(len(system.initial), walkers)]
+
+    def compute(advance: Callable) -> xr.Dataset:
+        every = max(1, explore.steps // SAVED_FRAMES)
+        found = simulate(
+            system.drift, system.diffusion, begun, system.time_step, explore.steps, run.key(1), save_every=every
+        )
+        run.engine.evaluations += walkers * explore.steps
+        advance(walkers * explore.steps)
+        return xr.Dataset({"position": (("frame", "walker", "state"), np.asarray(found.saved))})
+
+    record = run.stage("first_run", walkers * explore.steps, "walker-steps", compute)
+    position = record["position"].to_numpy()
+    flat = position.reshape(-1, position.shape[-1])
+    return States(flat, np.ones(len(flat)))
+
+
+def _learn(
+    run: stages.Run, number: int, states: States, previous: CoarseVariable | None
+) -> tuple[CoarseVariable, dict]:
+    """One round's coarse variable, in the order and sign of the one before."""
+
+    def compute(advance: Callable) -> xr.Dataset:
+        picked = _pick(run, states, number)
+        data = training_data(run, picked, number)
+        found = learner_of(_settings(run.case)).fit(data, run.key(700 + number))
+        values = np.asarray(jax.jit(jax.vmap(found))(jnp.asarray(data.features)))
+        change = None
+        if previous is not None:
+            alignment = align(_values(run, previous, picked.position), values, np.ones(len(values)))
+            found = Learned(alignment.of_coordinate(found.coordinate), found.diagnostics)
+            values = alignment.of_values(values)
+            change = float(np.max(1 - alignment.correlation))
+        advance(1)
+        return records.learned_record(found, *data_range(values, data.weight), change)
+
+    record = run.stage(f"coarsen_{number}", 1, "fits", compute)
+    found, lower, upper, change = records.read_learned(record)
+    row = {
+        "round": number,
+        "states": found.diagnostics.points,
+        "change": change,
+        "lower": lower.tolist(),
+        "upper": upper.tolist(),
+        "eigenvalues": np.asarray(found.diagnostics.eigenvalues).tolist(),
+        "force_evaluations": run.engine.evaluations,
+    }
+    return _coarse_variable(run.case, found, lower, upper), row
+
+
+def learner_of(settings: CoarsenSettings) -> Learner:
+    """The settings of the learner of a case. **Raises:** `InputError` for one that its kind does not have."""
+    given = {name: value for name, value in vars(settings).items() if name not in OF_THE_LOOP and value is not None}
+    return learner(settings.kind, given)
+
+
+def _pick(run: stages.Run, states: States, number: int) -> States:
+    """At most `points` states, of every weight some."""
+    rng = np.random.default_rng([run.case.seed, 700 + number])
+    rows = choose_points(states.weight, _settings(run.case).points, rng)
+    return States(states.position[rows], states.weight[rows])
+
+
+def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
+    """What a learner takes of states: features, weights, noise, and bursts or trajectories where it needs them."""
+    system, features = run.case.system, _features(run.case)
+
+    def of_state(state):
+        return features(system.observe(state))
+
+    def noise(state):
+        spread = system.diffusion(state)
+        slope = jax.jacfwd(of_state)(state)
+        moved = slope * spread if spread.ndim == 1 else slope @ spread
+        return moved @ moved.T
+
+    position = jnp.asarray(states.position)
+    values, covariance = (np.asarray(jax.jit(jax.vmap(one))(position)) for one in (of_state, noise))
+    metric = np.linalg.inv(covariance) if _settings(run.case).kernel == "mahalanobis" else None
+    return TrainingData(values, states.weight, metric, covariance)
+
+
+def _values(run: stages.Run, coarse: CoarseVariable, position: np.ndarray) -> Float[np.ndarray, "n d"]:
+    return np.asarray(jax.jit(jax.vmap(lambda state: coarse(run.case.system.observe(state))))(jnp.asarray(position)))
+
+
+def _biased_states(run: stages.Run, number: int, coarse: CoarseVariable) -> States:
+    """States of umbrella windows along ξ, with the weights of MBAR."""
+    case, settings = run.case, _settings(run.case)
+    ceiling = None
+    if case.budget is not None:
+        left = int(BUDGET_SHARE * case.budget) - run.engine.evaluations
+        ceiling = run.engine.evaluations + left // (settings.rounds - number)
+    windows = replace(
+        case,
+        coarse=coarse,
+        coarsen=None,
+        bias=BiasSettings(steps=settings.steps, walkers=settings.walkers),
+        couple=CoupleSettings(rounds=1),
+        budget=ceiling,
+    )
+    part = run.within(f"along_{number}", windows)
+    try:
+        found = pipeline.sample_windows(part, coupled=False).estimate
+    finally:
+        run.engine.evaluations = part.engine.evaluations
+    weight = np.exp(found.log_weight - found.log_weight.max())
+    return States(found.position, weight)
+
+
+def _coarse_variable(case: Case, found: Learned, lower: np.ndarray, upper: np.ndarray) -> CoarseVariable:
+    features = _features(case)
+    return CoarseVariable(lambda observed: found(features(observed)), lower, upper, (False,) * len(lower))

@@ -1,11 +1,11 @@
 r"""Hidden slow variables by the metric of the noise: `python -m benchmarks.half_moon_map [--quick]`.
 
-Two systems seen through nonlinear maps: the confined half-moon, of which only (u, v) is seen, and one slow variable with
-two fast ones of different noise in five features. Points are drawn from the stationary density, or evenly along the
+Two systems seen through nonlinear maps: the confined half-moon, of which only (u, v) is seen, and one slow variable
+with two fast ones of different noise in five features. Points are drawn from the stationary density, or evenly along the
 slow variable with the weights that biased runs would give. For each: |Spearman| of the slow variable and the first
 coordinate for the plain map; for the map in the metric of the noise at the points and at as many fresh ones; and the
-residual of the slow variable given the coordinate, root mean square over fresh points in units of its range, by isotonic
-regression at the points of the map.
+residual of the slow variable given the coordinate, root mean square over fresh points in units of its range, by
+isotonic regression at the points of the map.
 
 Then, on the half-moon, what each setting changes, over several draws: bandwidth, copies, lag, α, landmarks, points, and
 the kernel: the symmetric one with plain Nyström.
@@ -30,6 +30,8 @@ from micromacro.systems.half_moon import LOWER, UPPER, VARIANCE, double_well, ha
 from micromacro.systems.model import StochasticSystem
 
 POINTS = 3000
+NOISE = BurstNoiseSettings()
+SETTINGS = MahalanobisSettings(components=3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +126,14 @@ def judge(found: DiffusionMap | MahalanobisMap, sample: Sample, fresh: Sample, l
     extension = nystrom_extension(found, 1, landmarks)
     seen, coordinate = (evaluate(extension, one.features)[:, 0] for one in (sample, fresh))
     slow = fresh.states[:, 0]
-    fitted = IsotonicRegression(increasing="auto", out_of_bounds="clip").fit(seen, sample.states[:, 0])
+    rising = bool(np.corrcoef(seen, sample.states[:, 0])[0, 1] > 0)
+    fitted = IsotonicRegression(increasing=rising, out_of_bounds="clip").fit(seen, sample.states[:, 0])
     residual = np.sqrt(np.mean((fitted.predict(coordinate) - slow) ** 2)) / np.ptp(slow)
     return Quality(_order(found.eigenvectors[:, 0], sample.states[:, 0]), _order(coordinate, slow), float(residual))
 
 
 def _order(coordinate: np.ndarray, slow: np.ndarray) -> float:
-    return float(abs(spearmanr(coordinate, slow).statistic))
+    return float(abs(np.asarray(spearmanr(coordinate, slow))[0]))
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,8 @@ class Trial:
 
     points: int = POINTS
     even: bool = False
-    noise: BurstNoiseSettings = BurstNoiseSettings()
-    settings: MahalanobisSettings = MahalanobisSettings(components=3)
+    noise: BurstNoiseSettings = NOISE
+    settings: MahalanobisSettings = SETTINGS
     scale: float = 1.0
     symmetric: bool = False
 
@@ -183,7 +186,7 @@ def show(name: str, outcomes: list[tuple[Quality, float]]) -> None:
 
 def variations() -> dict[str, Trial]:
     """What is changed, one thing at a time."""
-    noise, settings, one = BurstNoiseSettings(), MahalanobisSettings(components=3), Trial()
+    noise, settings, one = NOISE, SETTINGS, Trial()
     return {
         **{f"bandwidth x {scale}": replace(one, scale=scale) for scale in (0.5, 2.0, 4.0, 8.0)},
         **{f"copies {count}": replace(one, noise=replace(noise, copies=count)) for count in (8, 20, 200)},

@@ -1,8 +1,8 @@
 r"""Hidden slow variables by the metric of the noise: `python -m benchmarks.half_moon_map [--quick]`.
 
 Two systems seen through nonlinear maps: the confined half-moon, of which only (u, v) is seen, and one slow variable
-with two fast ones of different noise in five features. Points are drawn from the stationary density, or evenly along the
-slow variable with the weights that biased runs would give. For each: |Spearman| of the slow variable and the first
+with two fast ones of different noise in five features. Points are drawn from the stationary density, or evenly along
+the slow variable with the weights that biased runs would give. For each: |Spearman| of the slow variable and the first
 coordinate for the plain map; for the map in the metric of the noise at the points and at as many fresh ones; and the
 residual of the slow variable given the coordinate, root mean square over fresh points in units of its range, by
 isotonic regression at the points of the map.

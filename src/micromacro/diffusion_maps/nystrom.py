@@ -19,6 +19,7 @@ from micromacro.errors import InputError
 
 BATCH = 256  # points at once
 RIDGE = 1e-3  # of the values at few landmarks, in units of the mean square of a probability
+LEAST_DIVISOR = 0.1  # below, the kernel at a point is wider than the mode and says nothing of it
 SHARPNESS = 0.25  # bandwidth over which ρ is averaged, in units of ε
 
 
@@ -80,7 +81,7 @@ class VariableBandwidthExtension(eqx.Module):
         reach = jnp.sum((features - self.points) ** 2, axis=1) / (4 * self.bandwidth * jnp.exp(self.log_scale))
         log_scale = jax.nn.softmax(-reach / (SHARPNESS * jnp.exp(self.log_scale))) @ self.log_scale
         chances = jax.nn.softmax(self.log_normalisation - reach * jnp.exp(-log_scale))
-        return chances, 1 - jnp.exp(2 * log_scale) * self.decay
+        return chances, _bounded(1 - jnp.exp(2 * log_scale) * self.decay)
 
     def __call__(self, features: Float[Array, "F"]) -> Float[Array, "k"]:
         """The diffusion coordinates of one point."""
@@ -125,6 +126,12 @@ def extension_error(extension: Extension, found: DiffusionMap | MahalanobisMap) 
     """
     difference = evaluate(extension, found.points) - found.eigenvectors[:, : extension.values.shape[1]]
     return np.sqrt(found.stationary @ difference**2)
+
+
+def _bounded(divisor: Float[Array, "k"]) -> Float[Array, "k"]:
+    """The divisor itself down to the least one; below, a fall to half of that with two continuous derivatives."""
+    short = jnp.minimum(divisor - LEAST_DIVISOR, 0.0) / (LEAST_DIVISOR / 2)
+    return jnp.where(divisor > LEAST_DIVISOR, divisor, LEAST_DIVISOR / 2 * (1 + 1 / (1 - short + short**2)))
 
 
 def _mahalanobis(found: MahalanobisMap, components: int) -> NystromExtension:

@@ -74,7 +74,7 @@ def fit_diffusion_map(
     weight = np.ones(len(points)) if weight is None else np.asarray(weight) / np.mean(weight)
     density = matrix.sum(axis=1)
     log_normalisation = (1 - settings.alpha) * np.log(weight) - settings.alpha * np.log(density)
-    factor = np.exp(0.5 * (log_normalisation - log_normalisation.max()))
+    factor = np.exp(log_normalisation - log_normalisation.max())
     symmetric = factor[:, None] * matrix * factor
     degree = symmetric.sum(axis=1)
     scaled = symmetric / np.sqrt(degree[:, None] * degree)

@@ -26,7 +26,7 @@ from micromacro.generators.kinds import family
 from micromacro.progress import Progress
 from micromacro.sampling.engine import JaxEngine, Tuning
 from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import BIAS_POINTS, Exploration, explore, no_windows, pull
+from micromacro.sampling.seeding import BIAS_POINTS, Exploration, Seeds, explore, joined_explorations, no_windows, pull
 from micromacro.sampling.table import Table, zero_table
 from micromacro.sampling.windows import Windows, grid_centers
 from micromacro.store import Store
@@ -91,13 +91,18 @@ def first_windows(run: Run, sizes: plan.WindowPlan) -> Windows:
 
 
 def bias_stage(
-    run: Run, windows: Windows, walkers: int, exploration: Exploration, schedule: Schedule
+    run: Run,
+    windows: Windows,
+    walkers: int,
+    exploration: Exploration,
+    schedule: Schedule,
+    seeds: Seeds | None = None,
 ) -> tuple[Windows, Round]:
-    """Pull walkers into every window from every starting point, tune, and sample by local moves alone."""
+    """Pull walkers into every window from every starting point or its seeds, tune, and sample by local moves alone."""
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
-        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2))
+        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2), seeds)
         tuning = shared_tuning(exploration, windows.count)
         result = local_round(
             run.engine,
@@ -146,8 +151,11 @@ def explored_states(exploration: Exploration, walkers: int) -> np.ndarray:
 
 
 def stored_exploration(run: Run) -> Exploration:
-    """The exploration that this run has finished, which is counted already."""
-    return records.read_exploration(run.store.read("explore"))
+    """The exploration that this run has finished, wells that it found included; it is counted already."""
+    found = records.read_exploration(run.store.read("explore"))
+    if not run.store.has("explore_wells"):
+        return found
+    return joined_explorations(found, records.read_exploration(run.store.read("explore_wells")))
 
 
 def shared_tuning(exploration: Exploration, windows: int) -> Tuning:

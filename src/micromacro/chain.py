@@ -92,7 +92,7 @@ def sample_micro_macro(run: stages.Run) -> Sampled:
         trained,
         segments=[segment],
         estimate=estimate(case.coarse, [segment], 0),
-        start=start_labels(len(case.system.initial), walkers),
+        start=start_labels(stages.stored_exploration(run).position.shape[1], walkers),
         scale=np.asarray(result.tuning.scale)[0],
         trained=trained,
         chain={key: float(record[f"{key}_acceptance"]) for key in ("macro", "micro", "local")}

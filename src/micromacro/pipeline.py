@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from micromacro import plan, records, stages
+from micromacro import exploring, plan, records, stages
 from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
@@ -83,21 +83,21 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
 
     `share`: of the budget that this may cost.
     """
-    case, coarse = run.case, run.case.coarse
-    budget = plan.Budget(case.budget, share)
-    seeded = coupled and not stages.family_of(case).has_density
+    budget = plan.Budget(run.case.budget, share)
+    seeded = coupled and not stages.family_of(run.case).has_density
     before = run.engine.evaluations
-    exploration = stages.explore_stage(run)
+    run, explored = exploring.explore(run, budget, seeded=seeded)
+    case, coarse, exploration = run.case, run.case.coarse, explored.exploration
     sizes = plan.plan_windows(case, exploration.spread)
     windows = stages.first_windows(run, sizes)
-    budget.require(before + plan.least_cost(case, sizes, seeded=seeded), "these windows and walkers")
+    budget.require(before + plan.least_cost(case, sizes, seeded=seeded) + explored.cost, "these windows and walkers")
     cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
     first = budget.steps(
         case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(windows, sizes), case.couple.rounds + 1
     )
     schedule = stages.plan_schedule(run, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
-    windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule)
+    windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule, explored.seeds)
     padding = stages.flattening_padding(run, windows)
     local = equilibrated(case.system.observe, windows, result.frames, exchanged=case.bias.exchange)
     current = estimate(coarse, [local], padding)
@@ -121,7 +121,8 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         if steps < plan.FEWEST_STEPS:
             break
         if coupled and _needs_training(history):
-            generator = stages.learn_stage(run, number, segments[-1:] or [local], windows.width, generator)
+            data = segments[-1:] or [local, *explored.segments]
+            generator = stages.learn_stage(run, number, data, windows.width, generator)
         schedule = schedule_for(steps, cycles, batch)
         labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
         windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)

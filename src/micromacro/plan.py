@@ -1,14 +1,16 @@
 """What a run will do: sizes derived from the data where the case leaves them out, and steps that fit the budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from micromacro.cases.case import Case
+from micromacro.cases.case import Case, ExploreSettings
 from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
+from micromacro.estimates.discovered import MOST_WELLS, discovery_cost
+from micromacro.sampling.opes import FEWEST_CHUNKS, opes_cost
 from micromacro.sampling.seeding import exploration_cost, pull_cost
 from micromacro.sampling.tuning import CHUNK_STEPS
 from micromacro.sampling.windows import window_spacing
@@ -17,6 +19,8 @@ EXPLORERS = 32
 BURN_IN_CHUNKS = 12
 FEWEST_STEPS = 100
 MOST_CLOSURE_STATES = 100_000
+OPES_SHARE = 0.2
+WELLS_SHARE = 0.05
 WINDOW_LIMITS = {1: (16, 48), 2: (10, 14)}
 
 
@@ -107,3 +111,44 @@ def least_cost(case: Case, plan: WindowPlan, *, seeded: bool = False) -> int:
     overhead = round_overhead(cycles, coupled=True, seeded=seeded)
     rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * CHUNK_STEPS + overhead
     return exploration_cost(starts, EXPLORERS) + pull_cost(windows, plan.walkers) + batch * rounds + 1000
+
+
+@dataclass(frozen=True)
+class OpesPlan:
+    """The settings of an adaptive bias with steps that the budget can hold, and how many wells it may add."""
+
+    settings: ExploreSettings
+    new_wells: int
+
+    def cost(self, starts: int) -> int:
+        """Force evaluations at most, short runs from the new wells included."""
+        return opes_cost(self.settings) + discovery_cost(starts) + exploration_cost(self.new_wells, EXPLORERS)
+
+
+def plan_opes(case: Case, budget: Budget, needed: int) -> OpesPlan:
+    """Steps and new wells of an adaptive bias: at most a fifth of the budget, a twentieth for runs from new wells.
+
+    **Arguments:**
+
+    - `needed`: force evaluations that the rest of the run needs at least.
+
+    **Raises:** `BudgetError` where too few steps are left for a bias to form.
+    """
+    settings, starts = case.explore, len(case.system.initial)
+    settings = replace(settings, walkers=max(settings.walkers, starts))
+    most = max(0, MOST_WELLS - starts)
+    if budget.part is None:
+        return OpesPlan(settings, most)
+    each = exploration_cost(1, EXPLORERS)
+    new_wells = int(min(most, max(1, int(WELLS_SHARE * budget.part / each))))
+    fixed = discovery_cost(starts) + new_wells * each
+    affordable = min(int(OPES_SHARE * budget.part), budget.part - needed) - fixed
+    chunks = affordable // (settings.walkers * (CHUNK_STEPS + 1))
+    if chunks < FEWEST_CHUNKS:
+        least = fixed + FEWEST_CHUNKS * settings.walkers * (CHUNK_STEPS + 1)
+        total = int(np.ceil(max(least / OPES_SHARE, least + needed) / budget.share))
+        raise BudgetError(
+            f'budget must be at least {total} force evaluations for [explore] kind = "opes"; got {budget.ceiling}. '
+            'Raise --budget, lower [explore] walkers, or use [explore] kind = "unbiased".'
+        )
+    return OpesPlan(replace(settings, steps=int(min(settings.steps, chunks * CHUNK_STEPS))), new_wells)

@@ -8,10 +8,13 @@ import numpy as np
 import xarray as xr
 
 from micromacro.coupling.rounds import Round
+from micromacro.estimates.discovered import Discovered
+from micromacro.estimates.surface import FreeEnergySurface
 from micromacro.generators.saving import arrays_of, describe, restore
 from micromacro.sampling.engine import Tuning
+from micromacro.sampling.opes import OpesRun
 from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import Exploration
+from micromacro.sampling.seeding import Exploration, Seeds
 from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows
 
@@ -38,6 +41,47 @@ def read_exploration(record: xr.Dataset) -> Exploration:
     array = {name: record[name].to_numpy() for name in ("position", "coarse", "scale", "spread")}
     step_size = float(record["step_size"])
     return Exploration(array["position"], array["coarse"], step_size, array["scale"], array["spread"])
+
+
+def opes_record(found: OpesRun, surface: FreeEnergySurface, wells: Discovered) -> xr.Dataset:
+    """The dataset of a run under an adaptive bias: its frames, its free energy, and the wells it found."""
+    batch, grid = ("frame", "walker"), tuple(f"bias_grid{axis + 1}" for axis in range(found.filled.ndim))
+    seeds = wells.seeds
+    return xr.Dataset(
+        {
+            "position": ((*batch, "state"), found.position, {"units": "of the state"}),
+            "coarse": ((*batch, "component"), found.coarse, {"units": "of the coarse variable"}),
+            "log_density": (batch, found.log_density, {"units": "kT, the system alone"}),
+            "bias": (batch, found.bias, {"units": "kT"}),
+            "weight": (batch, found.weight, {"long_name": "in the ensemble without the bias"}),
+            "filled": (grid, found.filled, {"units": "kT"}),
+            "change": ("chunk", found.change, {"units": "kT"}),
+            "step_size": found.step_size,
+            "z": (("cell", "component"), surface.grid.points, {"units": "of the coarse variable"}),
+            "free_energy": ("cell", surface.free_energy, {"units": "kT"}),
+            "free_energy_stderr": ("cell", surface.stderr, {"units": "kT"}),
+            "wells": (("well", "state"), wells.initial, {"units": "of the state"}),
+            "seed": (("seed_number", "state"), seeds.position, {"units": "of the state"}),
+            "seed_coarse": (("seed_number", "component"), seeds.coarse, {"units": "of the coarse variable"}),
+            "seed_well": ("seed_number", seeds.label),
+        }
+    )
+
+
+def read_opes(record: xr.Dataset) -> tuple[OpesRun, Discovered]:
+    """The run under an adaptive bias of a dataset, and the wells it found."""
+    array = {str(name): record[name].to_numpy() for name in record.data_vars}
+    found = OpesRun(
+        array["position"],
+        array["coarse"],
+        array["log_density"],
+        array["bias"],
+        array["weight"],
+        array["filled"],
+        array["change"],
+        float(array["step_size"]),
+    )
+    return found, Discovered(array["wells"], Seeds(array["seed"], array["seed_coarse"], array["seed_well"]))
 
 
 def round_record(windows: Windows, result: Round) -> xr.Dataset:

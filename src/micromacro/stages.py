@@ -27,7 +27,7 @@ from micromacro.generators.kinds import family
 from micromacro.progress import Progress
 from micromacro.sampling.engine import JaxEngine, Tuning
 from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import BIAS_POINTS, Exploration, explore, no_windows, pull
+from micromacro.sampling.seeding import BIAS_POINTS, Exploration, Seeds, explore, joined_explorations, no_windows, pull
 from micromacro.sampling.table import Table, zero_table
 from micromacro.sampling.windows import Windows, grid_centers
 from micromacro.store import Store
@@ -115,13 +115,18 @@ def first_windows(run: Run, sizes: plan.WindowPlan) -> Windows:
 
 
 def bias_stage(
-    run: Run, windows: Windows, walkers: int, exploration: Exploration, schedule: Schedule
+    run: Run,
+    windows: Windows,
+    walkers: int,
+    exploration: Exploration,
+    schedule: Schedule,
+    seeds: Seeds | None = None,
 ) -> tuple[Windows, Round]:
-    """Pull walkers into every window from every starting point, tune, and sample by local moves alone."""
+    """Pull walkers into every window from every starting point or its seeds, tune, and sample by local moves alone."""
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
-        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2))
+        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2), seeds)
         tuning = shared_tuning(exploration, windows.count)
         result = local_round(
             run.engine,
@@ -170,8 +175,12 @@ def explored_states(exploration: Exploration, walkers: int) -> np.ndarray:
 
 
 def stored_exploration(run: Run) -> Exploration:
-    """The exploration that this run has finished, which is counted already."""
-    return records.read_exploration(run.store.read(run.stage_name("explore")))
+    """The exploration that this run has finished, wells that it found included; it is counted already."""
+    first, wells = run.stage_name("explore"), run.stage_name("explore_wells")
+    found = records.read_exploration(run.store.read(first))
+    if not run.store.has(wells):
+        return found
+    return joined_explorations(found, records.read_exploration(run.store.read(wells)))
 
 
 def shared_tuning(exploration: Exploration, windows: int) -> Tuning:

@@ -15,6 +15,7 @@ from micromacro.sampling.windows import Windows
 
 BIAS_POINTS = 60
 PULLS = 40
+NEAREST_SEEDS = 8
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,28 @@ class Exploration:
     step_size: float
     scale: Float[np.ndarray, "D D"]
     spread: Float[np.ndarray, "d"]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """States to begin from: `position` `(m, D)`, `coarse` `(m, d)`, and the starting point in whose well each is."""
+
+    position: Float[np.ndarray, "m D"]
+    coarse: Float[np.ndarray, "m d"]
+    label: Int[np.ndarray, "m"]
+
+
+def joined_explorations(first: Exploration, second: Exploration) -> Exploration:
+    """The exploration of two sets of starting points as one."""
+    starts = [part.position.shape[1] for part in (first, second)]
+    covariance = [part.scale @ part.scale.T for part in (first, second)]
+    return Exploration(
+        np.concatenate([first.position, second.position], axis=1),
+        np.concatenate([first.coarse, second.coarse], axis=1),
+        min(first.step_size, second.step_size),
+        np.linalg.cholesky(np.average(covariance, axis=0, weights=starts)),
+        np.minimum(first.spread, second.spread),
+    )
 
 
 def no_windows(coarse: CoarseVariable, count: int) -> Windows:
@@ -76,14 +99,17 @@ def pull(
     walkers: int,
     exploration: Exploration,
     key: Key[Array, ""],
+    seeds: Seeds | None = None,
 ) -> Float[Array, "windows walkers D"]:
     """Walkers for every window from every starting point in equal shares, drawn along by a moving window.
 
     Each walker has a window of its own on the way: its centre moves from where the walker began to where it is to be,
-    by the shortest way round where ξ is periodic.
+    by the shortest way round where ξ is periodic. With `seeds` it begins at one of its well that is near its window.
     """
     dimension = initial.shape[1]
     begin, goal = _journeys(windows, walkers, exploration)
+    if seeds is not None:
+        begin = _from_seeds(coarse, windows, start_labels(len(initial), walkers), seeds, begin)
     count = len(goal)
     path = np.asarray(coarse.difference(jnp.asarray(goal), jnp.asarray(begin[1])))
     moving = Windows(jnp.asarray(begin[1]), windows.stiffness, zero_table(coarse, BIAS_POINTS))
@@ -122,3 +148,20 @@ def _journeys(windows: Windows, walkers: int, exploration: Exploration):
     coarse_begin = np.tile(exploration.coarse[-1, label, which], (windows.count, 1))
     goal = np.repeat(np.asarray(windows.centers), walkers, axis=0)
     return (position, coarse_begin), goal
+
+
+def _from_seeds(
+    coarse: CoarseVariable, windows: Windows, label: np.ndarray, seeds: Seeds, begin: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`begin`, with the nearest seeds of the same label in turn where there are any."""
+    position, coarse_begin = (part.reshape(windows.count, len(label), -1).copy() for part in begin)
+    for window, centre in enumerate(np.asarray(windows.centers)):
+        distance = np.sum((np.asarray(coarse.difference(seeds.coarse, centre)) / coarse.range) ** 2, axis=1)
+        for one in np.unique(label):
+            of_well = np.flatnonzero(seeds.label == one)
+            nearest = of_well[np.argsort(distance[of_well], kind="stable")][:NEAREST_SEEDS]
+            if len(nearest):
+                chosen = np.resize(nearest, int(np.sum(label == one)))
+                position[window, label == one] = seeds.position[chosen]
+                coarse_begin[window, label == one] = seeds.coarse[chosen]
+    return position.reshape(-1, position.shape[-1]), coarse_begin.reshape(-1, coarse_begin.shape[-1])

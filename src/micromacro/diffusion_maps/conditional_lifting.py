@@ -5,6 +5,7 @@ so that its draws cannot be Metropolised; it makes no latent point that the data
 that draws repeat themselves, and hidden wells are filled as they were in the data; it tells nothing beyond the data.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -13,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from micromacro.diffusion_maps.harmonics import GeometricHarmonics, HarmonicsSettings, fit_harmonics
 from micromacro.diffusion_maps.lifting import DoubleDiffusionMaps
 from micromacro.errors import InputError
 
@@ -27,33 +27,12 @@ class ConditionalSettings:
 
     **Arguments:**
 
-    - `neighbours`: data on either side that the kernel in z spans, about; more blur the condition, fewer repeat.
-    - `tolerance`: within which z is reached, relative to its deviation in the data.
-    - `harmonics`: of z as a function of the latent coordinates.
+    - `neighbours`: data that the kernel in z reaches: more blur the condition, fewer repeat themselves more.
+    - `tolerance`: within which z must be reached, relative to its deviation in the data.
     """
 
     neighbours: int = 200
-    tolerance: float = 1e-3
-    harmonics: HarmonicsSettings = HarmonicsSettings()
-
-
-class ConditionalLifting(eqx.Module):
-    """What is needed to lift at any coarse value.
-
-    **Arguments:**
-
-    - `coarse`: latent coordinates to z; its `error` is near one where z is no function of them, and a move to z then
-      means nothing.
-    - `z`: of the data `(n, d)`; `scale`: its deviations `(d,)`.
-    - `neighbours`, `tolerance`: as in the settings.
-    """
-
-    double: DoubleDiffusionMaps
-    coarse: GeometricHarmonics
-    z: Float[Array, "n d"]
-    scale: Float[Array, "d"]
-    neighbours: int = eqx.field(static=True)
-    tolerance: float = eqx.field(static=True)
+    tolerance: float = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,93 +41,93 @@ class Lifted:
 
     **Arguments:**
 
-    - `state`: `(n, Y)`; `latent`: of each, `(n, m)`.
-    - `reached`: whether its z, by the harmonics, is the one asked for `(n,)`; others stay where the data had them.
+    - `state`: `(n, Y)`; `latent`: of each, `(n, m)`; `row`: of the data that it came from, `(n,)`.
+    - `reached`: whether its z is the one asked for `(n,)`; the others are where the data had them.
     - `supported`: whether the latent point lies among the data, and z within the range of theirs `(n,)`.
     """
 
     state: Float[np.ndarray, "n Y"]
     latent: Float[np.ndarray, "n m"]
+    row: np.ndarray
     reached: Bool[np.ndarray, "n"]
     supported: Bool[np.ndarray, "n"]
 
 
-def fit_conditional_lifting(
+def lift_conditional(
     double: DoubleDiffusionMaps,
+    coarse: Callable[[Float[Array, "Y"]], Float[Array, "d"]],
     z_of_points: Float[np.ndarray, "n d"],
+    z: Float[np.ndarray, "d"],
+    n: int,
+    key: Key[Array, ""],
     settings: ConditionalSettings = ConditionalSettings(),
-) -> ConditionalLifting:
-    """The lifting conditioned on z, given z of the states that the maps were fitted to, in their order.
+) -> Lifted:
+    r"""So many states at z: latent points of the data, $\propto w_i (1 - |z_i - z|^2 / h^2)^2$, moved to z and lifted.
 
-    z is not wrapped: give a periodic one by its cosine and sine.
-
-    **Raises:** `InputError` for a number of z that is not that of the states, a z that is constant.
-    """
-    if len(z_of_points) != len(double.latent):
-        raise InputError("z_of_points", f"be {len(double.latent)} values, one a state", len(z_of_points))
-    scale = z_of_points.std(axis=0)
-    if not (scale > 0).all():
-        raise InputError("z_of_points", "vary in every component", f"deviations {scale}")
-    return ConditionalLifting(
-        double=double,
-        coarse=fit_harmonics(np.asarray(double.latent), z_of_points, settings.harmonics),
-        z=jnp.asarray(z_of_points),
-        scale=jnp.asarray(scale),
-        neighbours=settings.neighbours,
-        tolerance=settings.tolerance,
-    )
-
-
-def lift_conditional(lifting: ConditionalLifting, z: Float[np.ndarray, "d"], n: int, key: Key[Array, ""]) -> Lifted:
-    r"""So many states at z: latent points of data, $\propto w_i \exp(-|z_i - z|^2 / 2 h^2)$, moved to z and lifted.
-
-    h is the distance within which the settings' number of neighbours lies. The move is Newton's on
-    $\zeta(\psi) = z$ by the shortest way, $\psi \gets \psi + J^T (J J^T)^{-1} (z - \zeta(\psi))$, and is taken back
-    where it does not arrive or leaves the data.
+    h is the distance to the last of the neighbours. The move is Newton's on $\xi(L(\psi)) = z$, L the lift, by the
+    shortest way, $\psi \gets \psi + J^T (J J^T)^{-1} (z - \xi(L(\psi)))$, and is taken back where it does not arrive or
+    leaves the data. Where the data are spread unevenly over z, or the law changes fast with it, the kernel blurs it.
 
     **Arguments:**
 
+    - `coarse`: ξ, differentiable; not wrapped: give a periodic one as its cosine and sine.
+    - `z_of_points`: of the states that the maps were fitted to, in their order.
     - `z`: one coarse value.
 
-    **Raises:** `InputError` for a z of another dimension.
+    **Raises:** `InputError` where the numbers of z, or of its components, do not match.
     """
-    if z.shape != lifting.scale.shape:
-        raise InputError("z", f"be {len(lifting.scale)} numbers", z.shape)
-    state, latent, reached, supported = _lifted(lifting, jnp.asarray(z), n, key)
-    return Lifted(np.asarray(state), np.asarray(latent), np.asarray(reached), np.asarray(supported))
+    if len(z_of_points) != len(double.latent):
+        raise InputError("z_of_points", f"be {len(double.latent)} values, one a state", len(z_of_points))
+    if z.shape != z_of_points.shape[1:]:
+        raise InputError("z", f"be {z_of_points.shape[1]} numbers, as those of the points", len(z))
+    scale = z_of_points.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    rows, share = _near(z_of_points / scale, z / scale, np.asarray(double.weight), settings.neighbours)
+    start = double.latent[rows]
+    tolerance = jnp.asarray(settings.tolerance * scale)
+    state, latent, reached = _move_and_lift(double, coarse, start, jnp.asarray(z), tolerance)
+    inside = np.all((z >= z_of_points.min(axis=0)) & (z <= z_of_points.max(axis=0)))
+    supported = np.asarray(jax.vmap(double.support)(latent)) & inside
+    drawn = _draw(share, n, key)
+    kept = (np.asarray(each)[drawn] for each in (state, latent, rows, reached, supported))
+    return Lifted(*kept)
+
+
+def _near(values: np.ndarray, z: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest data, and the share of each."""
+    distance = np.linalg.norm(values - z, axis=1)
+    rows = np.argsort(distance, kind="stable")[:count]
+    reach = distance[rows[-1]]
+    share = weight[rows] * (1 - (distance[rows] / reach) ** 2) ** 2 if reach > 0 else weight[rows]
+    if not share.sum() > 0:
+        raise InputError("weight", "be positive for some of the data near z", "none")
+    return rows, share / share.sum()
+
+
+def _draw(share: np.ndarray, n: int, key: Array) -> np.ndarray:
+    """Stratified draws: each as often as its share says, but for rounding; in random order."""
+    position = (np.arange(n) + float(jax.random.uniform(key))) / n
+    drawn = np.minimum(np.searchsorted(np.cumsum(share), position, side="right"), len(share) - 1)
+    return np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), drawn))
 
 
 @eqx.filter_jit
-def _lifted(lifting: ConditionalLifting, z: Array, n: int, key: Array) -> tuple[Array, Array, Array, Array]:
-    start = lifting.double.latent[_rows(lifting, z, n, key)]
-    moved, reached = jax.vmap(lambda latent: _move(lifting, latent, z))(start)
-    latent = jnp.where(reached[:, None], moved, start)
-    inside = jnp.all((z >= lifting.z.min(axis=0)) & (z <= lifting.z.max(axis=0)))
-    supported = jax.vmap(lifting.double.support)(latent) & inside
-    return jax.vmap(lifting.double.lift)(latent), latent, reached, supported
+def _move_and_lift(
+    double: DoubleDiffusionMaps, coarse: Callable, start: Array, z: Array, tolerance: Array
+) -> tuple[Array, Array, Array]:
+    def at(latent: Array) -> Array:
+        return coarse(double.lift(latent))
 
-
-def _rows(lifting: ConditionalLifting, z: Array, n: int, key: Array) -> Array:
-    """Rows of the data near z, by stratified draws: each as often as its weight says, but for rounding."""
-    squares = jnp.sum(((lifting.z - z) / lifting.scale) ** 2, axis=1)
-    order = min(2 * lifting.neighbours, len(squares)) - 1
-    logs = jnp.log(lifting.double.weight) - squares / (2 * jnp.sort(squares)[order] / 4)
-    cumulative = jnp.cumsum(jax.nn.softmax(logs))
-    position = (jnp.arange(n) + jax.random.uniform(key, (n,))) / n
-    rows = jnp.searchsorted(cumulative, position * cumulative[-1], side="right")
-    return jax.random.permutation(jax.random.fold_in(key, 1), jnp.minimum(rows, len(squares) - 1))
-
-
-def _move(lifting: ConditionalLifting, start: Array, z: Array) -> tuple[Array, Array]:
-    """The latent point at z next to another, and whether there is one."""
-    coarse = lifting.coarse
-
-    def step(latent, _):
-        jacobian = jax.jacfwd(coarse)(latent)
+    def step(latent: Array, _: None) -> tuple[Array, None]:
+        jacobian = jax.jacrev(at)(latent)
         gram = jacobian @ jacobian.T
-        gram = gram + SMALL * jnp.trace(gram) * jnp.eye(len(gram)) + jnp.finfo(gram.dtype).tiny * jnp.eye(len(gram))
-        return latent + jacobian.T @ jnp.linalg.solve(gram, z - coarse(latent)), None
+        gram = gram + (SMALL * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny) * jnp.eye(len(gram))
+        return latent + jacobian.T @ jnp.linalg.solve(gram, z - at(latent)), None
 
-    latent = jax.lax.scan(step, start, None, NEWTON_STEPS)[0]
-    close = jnp.all(jnp.abs(coarse(latent) - z) <= lifting.tolerance * lifting.scale)
-    return latent, close & jnp.isfinite(latent).all() & lifting.double.support(latent)
+    def move(latent: Array) -> tuple[Array, Array, Array]:
+        moved = jax.lax.scan(step, latent, None, NEWTON_STEPS)[0]
+        arrived = jnp.all(jnp.abs(at(moved) - z) <= tolerance) & double.support(moved)
+        latent = jnp.where(arrived, moved, latent)
+        return double.lift(latent), latent, arrived
+
+    return jax.vmap(move)(start)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from micromacro.coordinates.features import (
 from micromacro.errors import InputError
 
 KEY = "coarse.features"
-FeatureMap = Callable
+FeatureMap: TypeAlias = Callable
 
 Pair = Annotated[list[Natural], Field(min_length=2, max_length=2)]
 Four = Annotated[list[Natural], Field(min_length=4, max_length=4)]

@@ -53,7 +53,9 @@ class Distances:
 
 @dataclass(frozen=True)
 class RationalSwitch:
-    r"""$s(r) = 1 / (1 + (r / r_0)^n)$: one for points that touch, a half at `radius`, zero for points far apart.
+    r"""A rational switch, $s(r) = 1 / (1 + (r / r_0)^n)$.
+
+    It is one for points that touch, a half at `radius` and nothing for points far apart.
 
     **Raises:** `InputError` for a radius that is not positive, or a power below two, whose gradient jumps at zero.
 
@@ -78,7 +80,7 @@ class RationalSwitch:
 
 @dataclass(frozen=True)
 class FermiSwitch:
-    r"""$s(r) = 1 / (1 + e^{\beta (r - r_0)})$, of `steepness` β per length.
+    r"""The Fermi function, $s(r) = 1 / (1 + e^{\beta (r - r_0)})$, of `steepness` β per length.
 
     **Raises:** `InputError` for a radius or a steepness that is not positive.
     """

@@ -15,7 +15,7 @@ from micromacro.learners.metrics import rank_correlation
 
 
 class Aligned(eqx.Module):
-    """$s \\psi_{o} + c$: a coordinate in the order, sign and scale of another.
+    r"""A coordinate in the order, sign and scale of another: $s \psi_o + c$.
 
     **Arguments:**
 
@@ -79,7 +79,7 @@ class Change:
 
 def align(
     previous: Float[np.ndarray, "n d"],
-    new: Float[np.ndarray, "n k"],
+    new: Float[np.ndarray, "m k"],
     weight: Float[np.ndarray, "n"],
     *,
     rescale: bool = False,

@@ -12,7 +12,7 @@ MOST_POINTS = 5000
 
 
 class Linear(eqx.Module):
-    """$(x - m) A$: features `(F,)` to `(d,)`.
+    """A linear map, $(x - m) A$: features `(F,)` to `(d,)`.
 
     **Arguments:**
 

@@ -1,7 +1,7 @@
 """Hidden barriers that a poor coarse variable left behind, named: where, along what, between which wells.
 
-The test of a coarse variable is whether what it does not see relaxes fast: in an umbrella window, walkers from different
-starting points must come to agree about every other coordinate.
+The test of a coarse variable is whether what it does not see relaxes fast: in an umbrella window, walkers from
+different starting points must come to agree about every other coordinate.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What every learner of coarse variables takes and gives."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import numpy as np
@@ -68,7 +68,7 @@ class TrainingData:
     """
 
     features: Float[np.ndarray, "n F"]
-    weight: Float[np.ndarray, "n"]
+    weight: Float[np.ndarray, "m"]
     metric: Float[np.ndarray, "n F F"] | None = None
     noise: Float[np.ndarray, "*n F F"] | None = None
     series: TimeSeries | None = None
@@ -133,6 +133,7 @@ class Learned(eqx.Module):
         return self.coordinate(features)  # pyright: ignore[reportCallIssue]
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Settings of one kind of learner."""
 

@@ -20,6 +20,7 @@ from micromacro.errors import InputError
 BINS = 100
 FEWEST_IN_A_BIN = 20
 FLOOR = 1e-8
+CORRECTIONS = 3
 CHUNK = 512
 
 
@@ -113,9 +114,7 @@ def noise_of_features(
     return slope @ noise @ slope.transpose(0, 2, 1)
 
 
-def spread_of_features(
-    features: Float[np.ndarray, "n F"], weight: Float[np.ndarray, "n"]
-) -> Float[np.ndarray, "F F"]:
+def spread_of_features(features: Float[np.ndarray, "n F"], weight: Float[np.ndarray, "n"]) -> Float[np.ndarray, "F F"]:
     """The diagonal of the features' variances: in place of the noise where it is not known."""
     mean = np.average(features, axis=0, weights=weight)
     return np.diag(np.average((features - mean) ** 2, axis=0, weights=weight))
@@ -165,16 +164,26 @@ def _component(value: np.ndarray, square: np.ndarray, weight: np.ndarray, floor:
     mean = np.array([np.average(square[rows], weights=weight[rows]) for rows in bins])
     if not mean.max() > 0:
         raise InputError("the gradient of the learned coordinate", "be positive somewhere", mean.max())
-    log_slope = _smooth(-0.5 * np.log(np.maximum(mean, floor * mean.max())))
-    # flat on the first and last half bin, so that the scale goes on beyond the data without a kink
-    centre = np.concatenate([[value[order[0]]], centre, [value[order[-1]]]])
-    log_slope = np.concatenate([log_slope[:1], log_slope, log_slope[-1:]])
-    apart = np.concatenate([[True], np.diff(centre) > 1e-12 * np.ptp(centre)])
-    slope = PchipInterpolator(centre[apart], np.exp(log_slope[apart]))
-    length = slope.antiderivative()
+    least = floor * mean.max()
+    log_slope = _smooth(-0.5 * np.log(np.maximum(mean, least)))
+    ends = float(value[order[0]]), float(value[order[-1]])
+    for _ in range(CORRECTIONS):
+        # where the gradient changes much within a bin, the mean over it is not that of what was interpolated
+        after = _slope(centre, log_slope, ends)(value) ** 2 * np.maximum(square, least)
+        left = np.array([np.average(after[rows], weights=weight[rows]) for rows in bins])
+        log_slope = log_slope - _smooth(0.5 * np.log(left))
+    length = _slope(centre, log_slope, ends).antiderivative()
     pieces = np.array(length.c)
     pieces[-1] -= length(_weighted_median(value[order], weight[order]))
     return np.asarray(length.x), pieces
+
+
+def _slope(centre: np.ndarray, log_slope: np.ndarray, ends: tuple[float, float]) -> PchipInterpolator:
+    """G' between the bins: flat on the first and last half of one, so that g goes on beyond the data without a kink."""
+    knots = np.concatenate([ends[:1], centre, ends[1:]])
+    height = np.exp(np.concatenate([log_slope[:1], log_slope, log_slope[-1:]]))
+    apart = np.concatenate([[True], np.diff(knots) > 1e-12 * np.ptp(knots)])
+    return PchipInterpolator(knots[apart], height[apart])
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

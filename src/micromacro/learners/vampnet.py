@@ -8,7 +8,7 @@ Sources: Mardt, Pasquali, Wu & Noé, Nat. Commun. 9, 5 (2018); Chen, Sidky & Fer
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -129,17 +129,20 @@ class VampNetLearner:
         carry = (parameters, optimiser.init(parameters))
         size = min(self.batch_size, len(train.weight))
 
+        def loss(learned: Any, batch: Pairs) -> Float[Array, ""]:
+            return -score(eqx.combine(learned, fixed), batch)
+
         @jax.jit
         def chunk(carry, key):
             def step(carry, key):
                 rows = jax.random.randint(key, (size,), 0, len(train.weight))
                 batch = Pairs(*(part[rows] for part in train))
-                slope = jax.grad(lambda some: -score(eqx.combine(some, fixed), batch))(carry[0])
+                slope = jax.grad(loss)(carry[0], batch)
                 change, state = optimiser.update(slope, carry[1], carry[0])
                 return (optax.apply_updates(carry[0], change), state), None
 
             carry, _ = jax.lax.scan(step, carry, jax.random.split(key, CHUNK))
-            return carry, score(eqx.combine(carry[0], fixed), held)
+            return carry, -loss(carry[0], held)
 
         best, most = parameters, -np.inf
         for own in jax.random.split(key, max(1, self.training_steps // CHUNK)):

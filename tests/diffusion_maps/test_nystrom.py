@@ -15,7 +15,7 @@ COUNT = 600
 
 
 def points(bent: bool) -> np.ndarray:
-    """Of the unit interval, evenly spread or with a density that varies by a factor of seven, on a line of the plane."""
+    """Of the unit interval on a line of the plane, evenly spread or with a density that varies sevenfold."""
     x = (np.arange(COUNT) + 0.5) / COUNT
     x = x + 0.12 * np.sin(2 * np.pi * x) if bent else x
     return np.column_stack([0.6 * x, 0.8 * x])
@@ -59,7 +59,8 @@ def test_cosine_between_points(found):
 
 
 def test_gradient_and_hessian_against_differences(found):
-    one = jax.jit(nystrom_extension(found, 2))
+    extension = nystrom_extension(found, 2)
+    one = jax.jit(lambda at: extension(at))
     gradient, hessian = jax.jit(jax.jacfwd(one)), jax.jit(jax.hessian(one))
     step = 1e-5
     for at in (np.array([0.31, 0.4]), np.array([0.2, 0.28]), np.array([0.62, 0.9])):

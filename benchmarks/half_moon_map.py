@@ -22,9 +22,10 @@ from jaxtyping import Array, Float
 from scipy.stats import spearmanr
 from sklearn.isotonic import IsotonicRegression
 
-from micromacro.diffusion_maps.diffusion_map import DiffusionMap, DiffusionMapSettings, fit_diffusion_map
+from micromacro.diffusion_maps.diffusion_map import DiffusionMap, fit_diffusion_map
 from micromacro.diffusion_maps.mahalanobis import MahalanobisMap, MahalanobisSettings, fit_mahalanobis_map
 from micromacro.diffusion_maps.nystrom import evaluate, nystrom_extension
+from micromacro.diffusion_maps.settings import DiffusionMapSettings
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts
 from micromacro.systems.half_moon import LOWER, UPPER, VARIANCE, double_well, half_moon_confined
 from micromacro.systems.model import StochasticSystem
@@ -164,12 +165,12 @@ def attempt(blind: Blind, trial: Trial, seed: int) -> tuple[Quality, float]:
     return judge(found, sample, fresh), bandwidth
 
 
-def plain(blind: Blind, even: bool, seed: int, scale: float = 1.0) -> Quality:
+def plain(blind: Blind, even: bool, seed: int, scale: float = 1.0, points: int = POINTS) -> Quality:
     """The quality of the plain map of the same points, with a bandwidth of so many times a 400th of their variance."""
     rng = np.random.default_rng(seed)
-    sample, fresh = (draw(blind, POINTS, even, rng) for _ in range(2))
+    sample, fresh = (draw(blind, points, even, rng) for _ in range(2))
     bandwidth = scale * float(sample.features.var(axis=0).sum()) / 400
-    found = fit_diffusion_map(sample.features, sample.weight, DiffusionMapSettings(bandwidth=bandwidth))
+    found = fit_diffusion_map(sample.features, sample.weight, DiffusionMapSettings(components=1, bandwidth=bandwidth))
     return judge(found, sample, fresh)
 
 

@@ -57,7 +57,7 @@ def lift_conditional(
     double: DoubleDiffusionMaps,
     coarse: Callable[[Float[Array, "Y"]], Float[Array, "d"]],
     z_of_points: Float[np.ndarray, "n d"],
-    z: Float[np.ndarray, "d"],
+    z: Float[np.ndarray, "_"],
     n: int,
     key: Key[Array, ""],
     settings: ConditionalSettings = ConditionalSettings(),
@@ -85,8 +85,10 @@ def lift_conditional(
     rows, share = _near(z_of_points / scale, z / scale, np.asarray(double.weight), settings.neighbours)
     start = double.latent[rows]
     tolerance = jnp.asarray(settings.tolerance * scale)
-    state, latent, reached = _move_and_lift(double, coarse, start, jnp.asarray(z), tolerance)
     inside = np.all((z >= z_of_points.min(axis=0)) & (z <= z_of_points.max(axis=0)))
+    # of many latent coordinates the support is loose: beyond the range of z, nothing is to be reached
+    tolerance = tolerance if inside else -tolerance
+    state, latent, reached = _move_and_lift(double, coarse, start, jnp.asarray(z), tolerance)
     supported = np.asarray(jax.vmap(double.support)(latent)) & inside
     drawn = _draw(share, n, key)
     kept = (np.asarray(each)[drawn] for each in (state, latent, rows, reached, supported))

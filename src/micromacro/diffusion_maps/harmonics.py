@@ -23,6 +23,8 @@ HELD_OUT = 200  # points whose error decides on a bandwidth, at least, unless al
 NEIGHBOURS = 8
 RARE = 0.99  # quantile of the distances to neighbours: an outlier does not lend its surroundings support
 
+ROUNDING = 1 + 1e-6  # so that the farthest point of a cell is in it
+
 
 @dataclass(frozen=True)
 class HarmonicsSettings:
@@ -162,7 +164,7 @@ def _expand(data: _Data, bandwidth: float, settings: HarmonicsSettings) -> _Expa
     harmonics = root[:, None] * vectors[:, kept] / eigenvalues[kept]
     mean = np.average(data.values, axis=0, weights=data.weight)
     scale = np.sqrt(data.weight)[:, None]
-    at_points = np.exp(-_squares_between(data.points, landmarks) / (4 * bandwidth)) @ harmonics
+    at_points = np.exp(-squared_distances(data.points, None, landmarks) / (4 * bandwidth)) @ harmonics
     amplitudes = lstsq(scale * at_points, scale * (data.values - mean), lapack_driver="gelsy")[0]
     return _Expansion(landmarks, mean, harmonics @ amplitudes, int(kept.sum()))
 
@@ -175,7 +177,7 @@ def _held_out_error(data: _Data, bandwidth: float, settings: HarmonicsSettings) 
     for number in range(min(FOLDS, max(1, -(-HELD_OUT * FOLDS // n)))):
         held_out = data.rows(np.flatnonzero(fold == number))
         found = _expand(data.rows(np.flatnonzero(fold != number)), bandwidth, settings)
-        kernel = np.exp(-_squares_between(held_out.points, found.landmarks) / (4 * bandwidth))
+        kernel = np.exp(-squared_distances(held_out.points, None, found.landmarks) / (4 * bandwidth))
         residuals.append(held_out.values - found.mean - kernel @ found.coefficients)
         weights.append(held_out.weight)
     error = np.average(np.concatenate(residuals) ** 2, axis=0, weights=np.concatenate(weights))
@@ -196,12 +198,7 @@ def _reach(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     distance, nearest = KDTree(landmarks).query(points)
     cell = np.zeros(len(landmarks))
     np.maximum.at(cell, nearest, distance)
-    return np.maximum(np.minimum(to_neighbours, np.quantile(to_neighbours, RARE)), cell)
-
-
-def _squares_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    crossed = np.sum(first**2, axis=1)[:, None] + np.sum(second**2, axis=1) - 2 * first @ second.T
-    return np.maximum(crossed, 0.0)
+    return np.maximum(np.minimum(to_neighbours, np.quantile(to_neighbours, RARE)), ROUNDING * cell)
 
 
 def _refuse(points: np.ndarray, values: np.ndarray, settings: HarmonicsSettings, weight: np.ndarray | None) -> None:

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from micromacro.diffusion_maps.diffusion_map import DiffusionMapSettings, fit_diffusion_map
+from micromacro.diffusion_maps.diffusion_map import fit_diffusion_map
 from micromacro.diffusion_maps.harmonics import GeometricHarmonics, HarmonicsSettings, fit_harmonics
 from micromacro.diffusion_maps.nystrom import NystromExtension, nystrom_extension
+from micromacro.diffusion_maps.settings import DiffusionMapSettings
 from micromacro.errors import InputError
 
 AT_ONCE = 256  # states restricted at a time, to bound the memory

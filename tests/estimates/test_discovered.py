@@ -1,5 +1,6 @@
 """Wells found among visited states, hidden ones included, and none invented."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +15,7 @@ FIRST = CoarseVariable(lambda q: q[:1], np.array([-2.0]), np.array([2.0]), (Fals
 
 def found(system, coarse, frames, scale, **settings):
     engine = JaxEngine(system, coarse)
-    z = np.array([np.asarray(engine.coarse_of(frame)) for frame in frames])
+    z = np.asarray(jax.vmap(engine.coarse_of)(jnp.asarray(frames)))
     rng = np.random.default_rng(0)
     result = discover(engine, coarse, system.initial, frames, z, scale, rng, **settings)
     assert engine.evaluations <= discovery_cost(len(system.initial))

@@ -66,7 +66,7 @@ def discover(
     chosen = _spread_out(coarse, frames, coarse_values, scale, rng)
     states = np.concatenate([initial, frames[chosen]])
     relaxed, log_density = relax(engine, states, scale)
-    well = _wells(engine, _minima(engine, coarse, relaxed, log_density, scale), len(initial))
+    well = _wells(engine, _minima(engine, coarse, states, relaxed, log_density, scale), len(initial))
     known = well[: len(initial)].tolist()
     new = [one for one in np.argsort(-np.bincount(well + 1)[1:], kind="stable").tolist() if one not in known]
     new = new[: max(0, min(most_new, MOST_WELLS - len(initial)))]
@@ -103,12 +103,16 @@ def _spread_out(coarse, frames, coarse_values, scale, rng: np.random.Generator) 
 
 @dataclass(frozen=True)
 class _Minima:
-    """Relaxed states `(n, D)`, what is observed of them `(n, Y)`, their log density `(n,)`, and where they live."""
+    """Relaxed states `(n, D)`, what is observed of them `(n, Y)`, their log density `(n,)`, and where they live.
+
+    `spread` `(Y,)`: of what was observed before they were relaxed; `scale` `(D, D)`: that of a well.
+    """
 
     states: Float[np.ndarray, "n D"]
     observed: Float[np.ndarray, "n Y"]
     log_density: Float[np.ndarray, "n"]
     space: Space
+    spread: Float[np.ndarray, "Y"]
     scale: Float[np.ndarray, "D D"]
 
     def way(self, begin: int, ends: list[int]) -> Float[np.ndarray, "k D"]:
@@ -119,17 +123,16 @@ class _Minima:
         """Which states are at the minimum where this one is, or look like it and are as probable."""
         way = self.way(one, list(range(len(self.states))))
         near = np.sum(np.linalg.solve(self.scale, way.T) ** 2, axis=0) < SAME_PLACE**2
-        spread = np.maximum(self.observed.std(axis=0), 1e-12)
-        alike = np.all(np.abs(self.observed - self.observed[one]) < SAME_OBSERVED * spread, axis=1)
+        alike = np.all(np.abs(self.observed - self.observed[one]) < SAME_OBSERVED * self.spread, axis=1)
         return near | (alike & (np.abs(self.log_density - self.log_density[one]) < SAME_DENSITY))
 
 
-def _minima(engine: JaxEngine, coarse: CoarseVariable, states, log_density, scale) -> _Minima:
-    observed = np.asarray(jax.vmap(engine.system.observe)(jnp.asarray(states)))
+def _minima(engine: JaxEngine, coarse: CoarseVariable, states, relaxed, log_density, scale) -> _Minima:
+    visited, observed = (np.asarray(jax.vmap(engine.system.observe)(jnp.asarray(part))) for part in (states, relaxed))
     space = find_state_space(engine.system, coarse)
     # periods are known of observed coordinates, and are those of the state only where both are the same
-    space = space if observed.shape == states.shape else Space.unbounded(states.shape[1])
-    return _Minima(states, observed, log_density, space, scale)
+    space = space if observed.shape == relaxed.shape else Space.unbounded(relaxed.shape[1])
+    return _Minima(relaxed, observed, log_density, space, np.maximum(visited.std(axis=0), 1e-12), scale)
 
 
 def _wells(engine: JaxEngine, minima: _Minima, starts: int) -> Int[np.ndarray, "n"]:

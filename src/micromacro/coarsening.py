@@ -10,23 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from micromacro import coarsening_records as records
-from micromacro import pipeline, stages
+from micromacro import exploring, pipeline, plan, stages
 from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings
 from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.errors import BudgetError
+from micromacro.errors import BudgetError, InputError, PhysicsError
 from micromacro.learners.alignment import align
 from micromacro.learners.choosing import choose_points
-from micromacro.learners.kinds import learner
-from micromacro.learners.learner import Learned, Learner, TrainingData
+from micromacro.learners.kinds import KINDS, learner
+from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
+from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
 from micromacro.learners.scaling import data_range
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
 
 BUDGET_SHARE = 0.4
 SAVED_FRAMES = 100
+FRAMES_PER_LAG = 10
+BURSTS, MAHALANOBIS = "bursts", "mahalanobis"
 OF_THE_LOOP = (
     "kind",
     "features",
@@ -38,7 +41,6 @@ OF_THE_LOOP = (
     "covariance",
     "copies",
     "burst_steps",
-    "kernel",
 )
 """Settings of how ξ is learned that are not the learner's own."""
 
@@ -184,6 +186,7 @@ def _learn(
         "change": change,
         "lower": lower.tolist(),
         "upper": upper.tolist(),
+        "error": found.diagnostics.error,
         "eigenvalues": np.asarray(found.diagnostics.eigenvalues).tolist(),
         "force_evaluations": run.engine.evaluations,
     }
@@ -204,22 +207,49 @@ def _pick(run: stages.Run, states: States, number: int) -> States:
 
 
 def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
-    """What a learner takes of states: features, weights, noise, and bursts or trajectories where it needs them."""
-    system, features = run.case.system, _features(run.case)
+    """What a learner takes of states: features, weights, noise, and trajectories where it needs them."""
+    system, settings, features = run.case.system, _settings(run.case), _features(run.case)
 
-    def of_state(state):
+    def of_state(state: Float[Array, "D"]) -> Float[Array, "F"]:
         return features(system.observe(state))
 
-    def noise(state):
-        spread = system.diffusion(state)
-        slope = jax.jacfwd(of_state)(state)
-        moved = slope * spread if spread.ndim == 1 else slope @ spread
-        return moved @ moved.T
+    values = np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(states.position)))
+    series = None
+    if KINDS[settings.kind].needs_series:
+        series = _series(run, states, of_state, number)
+    if settings.covariance == BURSTS:
+        bursts = BurstNoiseSettings(copies=settings.copies, steps=settings.burst_steps)
+        noise = noise_from_bursts(system, of_state, states.position, bursts, run.key(720 + number))
+        run.engine.evaluations += noise.evaluations
+    else:
+        noise = noise_from_model(system, of_state, states.position)
+    metric = noise.metric if settings.kernel == MAHALANOBIS else None
+    return TrainingData(values, states.weight, metric, noise.covariances, series)
 
-    position = jnp.asarray(states.position)
-    values, covariance = (np.asarray(jax.jit(jax.vmap(one))(position)) for one in (of_state, noise))
-    metric = np.linalg.inv(covariance) if _settings(run.case).kernel == "mahalanobis" else None
-    return TrainingData(values, states.weight, metric, covariance)
+
+def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
+    """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
+    system, lag = run.case.system, _settings(run.case).lag
+    if lag is None:
+        raise InputError("coarse.lag", f"be given for kind {_settings(run.case).kind!r}, in units of time", "nothing")
+    every = max(1, round(lag / (FRAMES_PER_LAG * system.time_step)))
+    steps = (FRAMES_PER_LAG + 2) * every
+    moved = simulate(
+        system.drift,
+        system.diffusion,
+        states.position,
+        system.time_step,
+        steps,
+        run.key(740 + number),
+        save_every=every,
+    )
+    run.engine.evaluations += len(states.position) * steps
+    if not np.all(np.isfinite(moved.saved)):
+        remedy = "Lower [system] time_step."
+        raise PhysicsError("a trajectory left the finite numbers", where="learning the coarse variable", remedy=remedy)
+    features = np.stack([np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(frame))) for frame in moved.saved])
+    weight = np.broadcast_to(states.weight, features.shape[:2])
+    return TimeSeries(features, every * system.time_step, weight)
 
 
 def _values(run: stages.Run, coarse: CoarseVariable, position: np.ndarray) -> Float[np.ndarray, "n d"]:
@@ -227,27 +257,35 @@ def _values(run: stages.Run, coarse: CoarseVariable, position: np.ndarray) -> Fl
 
 
 def _biased_states(run: stages.Run, number: int, coarse: CoarseVariable) -> States:
-    """States of umbrella windows along ξ, with the weights of MBAR."""
+    """States from all along ξ: under an adaptive bias with its weights, or in windows with those of MBAR."""
+    part = run.within(f"along_{number}", _along(run, number, coarse))
+    try:
+        return _under_adaptive_bias(part) if part.case.explore.kind == exploring.ADAPTIVE else _in_windows(part)
+    finally:
+        run.engine.evaluations = part.engine.evaluations
+
+
+def _along(run: stages.Run, number: int, coarse: CoarseVariable) -> Case:
+    """The case of a short run along ξ, with its share of the budget."""
     case, settings = run.case, _settings(run.case)
     ceiling = None
     if case.budget is not None:
         left = int(BUDGET_SHARE * case.budget) - run.engine.evaluations
-        ceiling = run.engine.evaluations + left // (settings.rounds - number)
-    windows = replace(
-        case,
-        coarse=coarse,
-        coarsen=None,
-        bias=BiasSettings(steps=settings.steps, walkers=settings.walkers),
-        couple=CoupleSettings(rounds=1),
-        budget=ceiling,
-    )
-    part = run.within(f"along_{number}", windows)
-    try:
-        found = pipeline.sample_windows(part, coupled=False).estimate
-    finally:
-        run.engine.evaluations = part.engine.evaluations
-    weight = np.exp(found.log_weight - found.log_weight.max())
-    return States(found.position, weight)
+        ceiling = max(1, run.engine.evaluations + left // (settings.rounds - number))
+    bias = BiasSettings(steps=settings.steps, walkers=settings.walkers)
+    single = CoupleSettings(rounds=1)
+    return replace(case, coarse=coarse, coarsen=None, bias=bias, couple=single, budget=ceiling)
+
+
+def _in_windows(part: stages.Run) -> States:
+    found = pipeline.sample_windows(part, coupled=False).estimate
+    return States(found.position, np.exp(found.log_weight - found.log_weight.max()))
+
+
+def _under_adaptive_bias(part: stages.Run) -> States:
+    _, explored = exploring.explore(part, plan.Budget(part.case.budget))
+    position = explored.found.position
+    return States(position.reshape(-1, position.shape[-1]), explored.found.weight.reshape(-1))
 
 
 def _coarse_variable(case: Case, found: Learned, lower: np.ndarray, upper: np.ndarray) -> CoarseVariable:

@@ -28,12 +28,14 @@ class Explored:
     - `exploration`: short unbiased runs from every starting point, those found included.
     - `seeds`: states by their wells, from which walkers are put into windows; `None` without an adaptive bias.
     - `segments`: frames that teach a generator p(q | ξ) besides those of windows.
+    - `found`: the run under an adaptive bias itself.
     - `cost`: force evaluations besides those of the short runs from the starting points.
     """
 
     exploration: Exploration
     seeds: Seeds | None = None
     segments: tuple[Segment, ...] = ()
+    found: OpesRun | None = None
     cost: int = 0
 
 
@@ -58,7 +60,7 @@ def explore(run: stages.Run, budget: plan.Budget, *, seeded: bool = False) -> tu
     if len(new):
         exploration = joined_explorations(exploration, _wells_stage(run, new))
         run = replace(run, case=extended_case(run.case, wells))
-    return run, Explored(exploration, wells.seeds, (segment,), run.engine.evaluations - before)
+    return run, Explored(exploration, wells.seeds, (segment,), found, run.engine.evaluations - before)
 
 
 def extended_case(case: Case, wells: Discovered) -> Case:

@@ -244,7 +244,7 @@ class Result:
         file = Path(path) / SUMMARY
         if not file.exists():
             raise StoreError(f"{path} holds no finished run ({SUMMARY} is missing). Run the case with --resume first.")
-        return cls(Path(path), learned_case(case, Store(path)), json.loads(file.read_text(encoding="utf-8")))
+        return cls(Path(path), learned_case(case, Store(Path(path))), json.loads(file.read_text(encoding="utf-8")))
 
     @cached_property
     def record(self):

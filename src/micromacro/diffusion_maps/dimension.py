@@ -7,7 +7,6 @@ from sklearn.neighbors import NearestNeighbors
 from micromacro.diffusion_maps.kernel import squared_distances
 from micromacro.errors import InputError
 
-
 POINTS = 3000
 """Points drawn for the kernel's sum where there are more: all pairs of them are held in memory."""
 

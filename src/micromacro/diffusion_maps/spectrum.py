@@ -147,9 +147,7 @@ def _summary(found: DiffusionMap, order: Int[np.ndarray, "k"]) -> _Summary:
     return _Summary(found.eigenvalues[order], found.rates[order], dimension, neighbour_dimension(found.points))
 
 
-def _errors(
-    whole: _Summary, halves: list[_Summary], independent: Int[np.ndarray, "d"], gap: Gap
-) -> SpectrumErrors:
+def _errors(whole: _Summary, halves: list[_Summary], independent: Int[np.ndarray, "d"], gap: Gap) -> SpectrumErrors:
     rates = np.stack([half.rates for half in halves])
     ratios = np.log(rates[:, gap.above] / rates[:, gap.below])
     ratio = float(whole.rates[gap.above] / whole.rates[gap.below])

@@ -108,12 +108,15 @@ class Diagnostics:
     - `time_scales`: that they imply, `(k,)`, in units of time; `None` for learners that see no time.
     - `chosen`: which of them the coordinates are, `(d,)`.
     - `points`: how many points, or pairs of frames, were learned from.
+    - `error`: of the coordinate against what it stands for, a sum over fewer points or a network, in standard
+      deviations; `None` where it stands for nothing else.
     """
 
     eigenvalues: Float[np.ndarray, "k"]
     time_scales: Float[np.ndarray, "k"] | None
     chosen: Int[np.ndarray, "d"]
     points: int
+    error: float | None = None
 
 
 class Learned(eqx.Module):

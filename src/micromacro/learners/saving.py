@@ -12,16 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from micromacro.diffusion_maps.nystrom import NystromExtension
+from micromacro.diffusion_maps.nystrom import NystromExtension, VariableBandwidthExtension
 from micromacro.errors import StoreError
 from micromacro.learners.alignment import Aligned
 from micromacro.learners.finishing import Linear
 from micromacro.learners.learner import Diagnostics, Learned
 from micromacro.learners.scaling import ArcLength, Scaled
+from micromacro.learners.surrogate import SmoothNetwork, Surrogate
 from micromacro.learners.vampnet import SlowNetwork
 
 FORMAT = 1
-CLASSES = (Learned, Diagnostics, Scaled, ArcLength, Aligned, Linear, SlowNetwork, NystromExtension)
+EXTENSIONS = (NystromExtension, VariableBandwidthExtension, Surrogate, SmoothNetwork)
+CLASSES = (Learned, Diagnostics, Scaled, ArcLength, Aligned, Linear, SlowNetwork, *EXTENSIONS)
 KNOWN: dict[str, type] = {one.__name__: one for one in CLASSES}
 DEEPEST = 16
 

@@ -48,6 +48,30 @@ class SurrogateSettings:
     held_out: float = 0.1
 
 
+class SmoothNetwork(eqx.Module):
+    """Hidden layers of SiLU units: `(F,)` to `(d,)`.
+
+    **Arguments:**
+
+    - `weights`, `biases`: of the layers, `(outputs, inputs)` and `(outputs,)`.
+    """
+
+    weights: tuple[Float[Array, "_ _"], ...]
+    biases: tuple[Float[Array, "_"], ...]
+
+    @classmethod
+    def of(cls, trained: Perceptron) -> "SmoothNetwork":
+        """A trained network in double precision."""
+        weights = tuple(layer.weight.astype(float) for layer in trained.layers)
+        return cls(weights, tuple(_bias(layer).astype(float) for layer in trained.layers))
+
+    def __call__(self, value: Float[Array, "F"]) -> Float[Array, "d"]:
+        """The outputs for one point."""
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            value = jax.nn.silu(weight @ value + bias)
+        return self.weights[-1] @ value + self.biases[-1]
+
+
 class Surrogate(eqx.Module):
     """A smooth network between standardised inputs and outputs, in double precision.
 
@@ -61,7 +85,7 @@ class Surrogate(eqx.Module):
       deviations of the inputs.
     """
 
-    network: Perceptron
+    network: SmoothNetwork
     centre: Float[Array, "F"]
     scale: Float[Array, "F"]
     output_centre: Float[Array, "d"]
@@ -101,9 +125,13 @@ def fit_surrogate(
     network = Perceptron(
         points.shape[1], known.value.shape[1], settings.width, settings.depth, for_network, jax.nn.silu
     )
-    network = _train(network, to_unit.of(known), settings, for_training)
-    network = jax.tree.map(lambda leaf: leaf.astype(float) if eqx.is_array(leaf) else leaf, network)
-    return Surrogate(network, *to_unit, *_errors(network, to_unit.of(tests)))
+    trained = SmoothNetwork.of(_train(network, to_unit.of(known), settings, for_training))
+    return Surrogate(trained, *to_unit, *_errors(trained, to_unit.of(tests)))
+
+
+def _bias(layer: eqx.nn.Linear) -> Array:
+    assert layer.bias is not None
+    return layer.bias
 
 
 class _Known(NamedTuple):
@@ -164,12 +192,12 @@ def _train(network: Perceptron, known: _Known, settings: SurrogateSettings, key:
     return eqx.combine(jax.lax.scan(step, start, jax.random.split(key, settings.steps))[0][0], rest)
 
 
-def _both(network: Perceptron, points: Array) -> tuple[Array, Array]:
+def _both(network: Callable, points: Array) -> tuple[Array, Array]:
     return jax.vmap(lambda point: (network(point), jax.jacrev(network)(point)))(points)
 
 
 @eqx.filter_jit
-def _errors(network: Perceptron, tests: _Known) -> tuple[Array, Array]:
+def _errors(network: SmoothNetwork, tests: _Known) -> tuple[Array, Array]:
     value, gradient = _both(network, tests.point)
     size = jnp.mean(jnp.sum(tests.gradient**2, axis=2), axis=0)
     off = jnp.mean(jnp.sum((gradient - tests.gradient) ** 2, axis=2), axis=0)

@@ -21,7 +21,9 @@ def coarse_pictures(data: ReportData) -> list[Picture]:
     pictures = []
     for axis, name in enumerate(data.coarse_names):
         figure, (axes,) = new_figure((5.2, 4.2))
-        points = axes.scatter(q[:, first], q[:, second], c=z[:, axis], s=4, cmap="viridis", linewidths=0, rasterized=True)
+        points = axes.scatter(
+            q[:, first], q[:, second], c=z[:, axis], s=4, cmap="viridis", linewidths=0, rasterized=True
+        )
         figure.colorbar(points, ax=axes, label=name)
         axes.set(xlabel=names[first], ylabel=names[second])
         caption = f"Sampled states, coloured by the learned coarse variable {name}."

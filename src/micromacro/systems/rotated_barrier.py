@@ -42,7 +42,7 @@ def rotated_barrier(dimension: int = 10) -> Reference:
     straight = bath_potential(dimension)
 
     def coarse(state: Float[Array, "D"]) -> Float[Array, "1"]:
-        return (turn.T @ state)[:1]
+        return (jnp.asarray(turn.T) @ state)[:1]
 
     initial = np.asarray(jax.jit(jax.vmap(partial(centres, dimension - 2)))(WELLS)) @ turn.T
     system = OverdampedSystem(lambda state: straight(turn.T @ state), dimension, initial, time_step=1e-3)

@@ -51,10 +51,14 @@ def test_pieces_are_named():
 def test_sparse_is_near_dense():
     points = strip(1500)
     dense = fit_diffusion_map(points, None, DiffusionMapSettings(components=2, alpha=1.0))
-    sparse = fit_diffusion_map(points, None, DiffusionMapSettings(components=2, alpha=1.0, dense=0))
+    np.testing.assert_allclose(dense.rates[0], (np.pi / 3) ** 2, rtol=0.15)
+    settings = DiffusionMapSettings(components=2, alpha=1.0, dense=0)
+    bandwidth = fit_diffusion_map(points, None, settings).kernel.bandwidth
+    assert bandwidth < dense.kernel.bandwidth
+    sparse = fit_diffusion_map(points, None, settings)
+    dense = fit_diffusion_map(points, None, DiffusionMapSettings(components=2, alpha=1.0, bandwidth=bandwidth))
     assert correlation(dense.eigenvectors[:, 0], sparse.eigenvectors[:, 0]) > 0.998
-    np.testing.assert_allclose(sparse.rates[0], dense.rates[0], rtol=0.05)
-    np.testing.assert_allclose(dense.rates[0], (np.pi / 3) ** 2, rtol=0.1)
+    np.testing.assert_allclose(sparse.rates[0], dense.rates[0], rtol=0.02)
 
 
 def test_landmarks_are_near_all_points():
@@ -126,10 +130,9 @@ def test_variable_bandwidth_reaches_tails_that_a_fixed_one_loses():
     points = student_t(3).ppf((np.arange(1000) + 0.5) / 1000)[:, None]
     with pytest.raises(InputError, match="pieces"):
         fit_diffusion_map(points, None, DiffusionMapSettings(components=1, bandwidth=1e-3))
-    variable = fit_diffusion_map(points, None, DiffusionMapSettings(components=1, variable=True))
+    variable = fit_diffusion_map(points, None, DiffusionMapSettings(components=1, variable=True, bandwidth=0.02))
     assert np.all(variable.stationary > 0)
-    inner = slice(10, -10)
-    assert np.abs(1000 * variable.stationary[inner] - 1).max() < 0.2
+    assert np.abs(1000 * variable.stationary - 1).max() < 0.1
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])

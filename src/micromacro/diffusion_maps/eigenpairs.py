@@ -19,11 +19,10 @@ WORTH_SHARING = 2**18  # entries of a matrix below which handing rows to a threa
 def leading_eigenpairs(matrix: np.ndarray | csr_array, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The greatest eigenvalues `(count,)` of a symmetric matrix, descending, and vectors; the same ones every time.
 
-    Dense matrices by LAPACK. Sparse ones by ARPACK's restarted Lanczos from a fixed start, and by its inverse where that
-    does not converge: on long thin clouds of points eigenvalues crowd too much for the former, and factors are cheap.
-    Filters by Chebyshev polynomials in front of it and larger bases
-    were no faster on maps of twenty thousand points. Rows of a sparse matrix are shared among threads, which scipy by
-    itself does not; each row is summed by one thread, so results do not depend on their number.
+    Dense matrices by LAPACK. Sparse ones by ARPACK's restarted Lanczos from a fixed start, and by its inverse where
+    that does not converge: on long thin clouds of points eigenvalues crowd too much for the former, and factors are
+    cheap. Rows of a sparse matrix are shared among threads, which scipy by itself does not; each row is summed by one
+    thread, so results do not depend on their number.
     """
     size = matrix.shape[0]  # pyright: ignore[reportOptionalSubscript]
     if not isinstance(matrix, csr_array) or size <= max(DIRECT, 3 * count):

@@ -1,8 +1,9 @@
 BIN := .venv/bin
 STAMP := .venv/installed
 PEERS := .venv-peers/installed
+MAP_PEERS := .venv-pydiffmap/installed .venv-datafold/installed
 
-.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures clean
+.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-diffusion-maps clean
 
 .venv: $(STAMP)
 
@@ -51,6 +52,15 @@ $(PEERS): benchmarks/peers/requirements.txt
 	python3 -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet $(shell grep '^torch==' benchmarks/peers/requirements.txt)
 	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
+	touch $@
+
+bench-diffusion-maps: $(STAMP) $(MAP_PEERS)
+	$(BIN)/python -m benchmarks.diffusion_maps
+
+# one environment each: datafold wants older numpy and scipy
+.venv-%/installed: benchmarks/peers/requirements-%.txt
+	python3 -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet -r $<
 	touch $@
 
 clean:

@@ -50,12 +50,9 @@ def run(method: str, task: Path, repeats: int, pythons: dict[str, Path]) -> dict
     module = "benchmarks.own_spectral_map" if method == "micromacro" else "benchmarks.peers.spectral_maps"
     out = task.with_name(f"{method}.npz")
     words = [str(pythons[method]), "-m", module, *([] if method == "micromacro" else [method]), str(task), str(out)]
-    done = subprocess.run(
-        [*words, "--repeats", str(repeats)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-    )
+    words += ["--repeats", str(repeats)]
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(words, capture_output=True, text=True, env=quiet)
     if done.returncode:
         print(f"{method:14}failed: {' '.join(done.stderr.splitlines()[-1:])}", flush=True)
         return None
@@ -81,13 +78,10 @@ def compare(count: int, neighbours: int, methods: list[str], repeats: int, pytho
     for method, one in found.items():
         if one is None:
             continue
-        line = (
-            f"{count:8}{method:>14}{one['wall'].min():9.2f}{one['processor'].min():9.2f}{one['peak_kib'] / 1024:9.0f}"
-        )
+        seconds = {name: one[name].min() for name in ("wall", "processor")}
+        line = f"{count:8}{method:>14}{seconds['wall']:9.2f}{seconds['processor']:9.2f}{one['peak_kib'] / 1024:9.0f}"
         if ours is not None and method != "micromacro":
-            line += (
-                f"{one['wall'].min() / ours['wall'].min():8.1f}{one['processor'].min() / ours['processor'].min():8.1f}"
-            )
+            line += "".join(f"{seconds[name] / ours[name].min():8.1f}" for name in seconds)
             if method in SAME_GRAPH or (neighbours == count and method == "datafold"):
                 line += "   {:.0e} {:.0e}".format(*difference(ours, one))
         print(line, flush=True)

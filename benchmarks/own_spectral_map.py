@@ -1,12 +1,12 @@
 """Our diffusion map of the points of a file, timed as the peers are in `benchmarks.peers.spectral_maps`."""
 
 import argparse
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.resident import memory_now, memory_peak
 from micromacro.diffusion_maps.diffusion_map import DiffusionMap, DiffusionMapSettings, fit_diffusion_map
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     with np.load(asked.task) as file:
         points, epsilon = file["points"], float(file["epsilon"])
         neighbours, components = int(file["neighbours"]), int(file["components"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_now()
     settings = DiffusionMapSettings(components, bandwidth=epsilon, neighbours=neighbours, dense=0, landmarks=None)
     found: DiffusionMap | None = None
     wall, processor = [], []
@@ -30,11 +30,9 @@ def main() -> None:
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - used)
     assert found is not None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    np.savez(
-        asked.out, eigenvalues=found.eigenvalues, eigenvectors=found.eigenvectors, stationary=found.stationary, wall=wall,
-        processor=processor, peak_kib=peak,
-    )  # fmt: skip
+    peak = memory_peak() - before
+    pairs = {"eigenvalues": found.eigenvalues, "eigenvectors": found.eigenvectors, "stationary": found.stationary}
+    np.savez(asked.out, wall=wall, processor=processor, peak_kib=peak, **pairs)  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 r"""The diffusion map of points by pydiffmap, datafold or scikit-learn: `python -m benchmarks.peers.spectral_maps`.
 
 All make the kernel $e^{-d^2 / 4 \varepsilon}$ with a given ε on the same nearest neighbours, the point itself among
-them, joined where one is a neighbour of the other, and ten eigenvectors. datafold's ε is twice
-that, and its graph of nearest neighbours is not joined, so its sparse map is another one; scikit-learn's spectral embedding knows no density normalisation, and is given the kernel.
+them, joined where one is a neighbour of the other, and ten eigenvectors. datafold's own ε is twice that, and its graph
+of nearest neighbours is not joined, so its sparse map is another one; scikit-learn's spectral embedding knows no
+density normalisation, and is given the kernel.
 """
 
 # the peers live in environments of their own
 # pyright: reportMissingImports=false
 
 import argparse
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.peers.resident import memory_now, memory_peak
 
 ALPHA = 0.5
 
@@ -32,7 +34,7 @@ def datafold(points: np.ndarray, neighbours: int, epsilon: float, components: in
     from datafold.pcfold import GaussianKernel
     from datafold.pcfold.distance import SklearnKNN
 
-    distance = None if neighbours == len(points) else SklearnKNN("euclidean", neighbours)
+    distance = None if neighbours == len(points) else SklearnKNN("sqeuclidean", neighbours)
     kernel = GaussianKernel(epsilon=2 * epsilon, distance=distance)
     found = DiffusionMaps(kernel, n_eigenpairs=components + 1, alpha=ALPHA).fit(points)
     return found.eigenvalues_[1:], found.eigenvectors_[:, 1:]
@@ -63,14 +65,14 @@ def main() -> None:
     with np.load(asked.task) as file:
         task = [file["points"], int(file["neighbours"]), float(file["epsilon"]), int(file["components"])]
     METHODS[asked.method](task[0][:: max(1, len(task[0]) // 200)], min(task[1], 64), 100 * task[2], 3)  # imports
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_now()
     wall, processor, found = [], [], (np.empty(0), np.empty(0))
     for _ in range(asked.repeats):
         start, used = time.perf_counter(), time.process_time()
         found = METHODS[asked.method](*task)
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - used)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    peak = memory_peak() - before
     np.savez(asked.out, eigenvalues=found[0], eigenvectors=found[1], wall=wall, processor=processor, peak_kib=peak)
 
 

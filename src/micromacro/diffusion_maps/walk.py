@@ -4,13 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import eigh
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import eigsh
 
-DIRECT = 500  # points up to which a direct solver is as fast as an iterative one
-TOLERANCE = 1e-10  # of eigenvalues near one, relative
+from micromacro.diffusion_maps.eigenpairs import leading_eigenpairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,25 +65,6 @@ def slowest_modes(matrix: np.ndarray | csr_array, columns: Columns, count: int) 
     modes = vectors[:, 1:] / np.sqrt(stationary)[:, None]
     signs = np.sign(stationary @ modes**3)
     return Modes(values[1:], modes * np.where(signs == 0, 1.0, signs), stationary)
-
-
-def leading_eigenpairs(matrix: np.ndarray | csr_array, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The greatest eigenvalues of a symmetric matrix, descending, and their vectors; the same ones every time."""
-    size = matrix.shape[0]  # pyright: ignore[reportOptionalSubscript]
-    if size <= max(DIRECT, 3 * count):
-        dense = matrix.toarray() if isinstance(matrix, csr_array) else matrix
-        values, vectors = eigh(dense, subset_by_index=[size - count, size - 1])
-    else:
-        start = np.random.default_rng(0).standard_normal(size)
-        values, vectors = eigsh(
-            matrix,
-            k=count,
-            which="LA",
-            tol=TOLERANCE,  # pyright: ignore[reportArgumentType]
-            v0=start,
-        )
-    order = np.argsort(values)[::-1]
-    return values[order], vectors[:, order]
 
 
 def pieces(

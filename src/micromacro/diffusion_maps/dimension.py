@@ -14,8 +14,9 @@ POINTS = 3000
 def kernel_sum_dimension(
     points: Float[np.ndarray, "n F"], bandwidth: float, metric: Float[np.ndarray, "n F F"] | None = None
 ) -> float:
-    r"""$d = 2\, d \log S / d \log \varepsilon = 2 \sum_{i \ne j} K_{ij} d_{ij}^2 / (4 \varepsilon) / \sum_{i \ne j} K_{ij}$.
+    r"""Twice the slope of the kernel's sum, $d = 2\, d \log S / d \log \varepsilon$.
 
+    $d = 2 \sum_{i \ne j} K_{ij} d_{ij}^2 / (4 \varepsilon) / \sum_{i \ne j} K_{ij}$.
     S is the sum of $K_{ij} = \exp(-d_{ij}^2 / 4 \varepsilon)$ over pairs of points `(n, F)`; it grows as
     $\varepsilon^{d/2}$ while $\sqrt\varepsilon$ lies between the spacing of the points and the size of the cloud. A
     point's kernel with itself does not scale and is left out. Weights do not enter: the dimension is the cloud's. Of
@@ -35,8 +36,9 @@ def kernel_sum_dimension(
 
 
 def neighbour_dimension(points: Float[np.ndarray, "n F"], neighbours: int = 20) -> float:
-    r"""$d = \left[ \frac{1}{n (k - 2)} \sum_i \sum_{j < k} \log(T_{ik} / T_{ij}) \right]^{-1}$ of points `(n, F)`.
+    r"""Inverse mean logarithm of distances to neighbours of points `(n, F)`, over all of them.
 
+    $d = \left[ \frac{1}{n (k - 1)} \sum_i \sum_{j < k} \log(T_{ik} / T_{ij}) \right]^{-1}$.
     $T_{ij}$ is the distance of point i to its j-th of `neighbours` k; points at no distance count as one. The inverses
     of the local estimates are averaged, not the estimates, which would overweigh the smallest neighbourhoods.
 
@@ -44,9 +46,9 @@ def neighbour_dimension(points: Float[np.ndarray, "n F"], neighbours: int = 20) 
     Comments on "Maximum likelihood estimation of intrinsic dimension" (2005).
     """
     distinct = np.unique(points, axis=0)
-    if not 2 < neighbours < len(distinct):
-        raise InputError("neighbours", f"lie between 2 and the {len(distinct)} distinct points", neighbours)
+    if not 1 < neighbours < len(distinct):
+        raise InputError("neighbours", f"lie between 1 and the {len(distinct)} distinct points", neighbours)
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(distinct).kneighbors()
     logs = np.log(distances)
-    inverse = np.sum(logs[:, -1:] - logs[:, :-1], axis=1) / (neighbours - 2)
+    inverse = np.sum(logs[:, -1:] - logs[:, :-1], axis=1) / (neighbours - 1)
     return float(1 / np.mean(inverse))

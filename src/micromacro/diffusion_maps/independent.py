@@ -51,6 +51,9 @@ class IndependenceSettings:
             raise InputError("points", "be at least 10", self.points)
 
 
+DEFAULTS = IndependenceSettings()
+
+
 @dataclass(frozen=True, eq=False)
 class IndependentCoordinates:
     """Residuals of all eigenvectors `(k,)`, the first of them one, and the indices of those `chosen`."""
@@ -62,24 +65,24 @@ class IndependentCoordinates:
 def independent_coordinates(
     eigenvectors: Float[np.ndarray, "n k"],
     weight: Float[np.ndarray, "n"] | None = None,
-    settings: IndependenceSettings = IndependenceSettings(),
+    settings: IndependenceSettings = DEFAULTS,
 ) -> IndependentCoordinates:
     r"""Residuals of eigenvectors `(n, k)`, slowest first and without the constant one, on those chosen before them.
 
-    $r_k^2 = \sum_i w_i (\psi_k(i) - \hat\psi_k(i))^2 / \sum_i w_i \psi_k(i)^2$, where $\hat\psi_k(i)$ is the value at i of
-    the linear function of the chosen ones fitted to all points but i with weights $w_j \exp(-d_{ij}^2 / h^2)$; $d_{ij}$
-    is the distance in the chosen ones and h its median times `width`. Give as `weight` `(n,)` the measure
-    in which the eigenvectors are normalised, the `stationary` one of their map; equal weights where left out.
+    $r_k^2 = \sum_i w_i (\psi_k(i) - \hat\psi_k(i))^2 / \sum_i w_i \psi_k(i)^2$, where $\hat\psi_k(i)$ is the value at i
+    of the linear function of the chosen ones fitted to all points but i with weights $w_j \exp(-d_{ij}^2 / h^2)$;
+    $d_{ij}$ is the distance in the chosen ones and h its median times `width`. Give as `weight` `(n,)` the measure in
+    which the eigenvectors are normalised, the `stationary` one of their map; equal weights where left out.
 
     Source: Dsilva et al. (2018), equations 9 to 12.
     """
-    weight = np.ones(len(eigenvectors)) if weight is None else weight
     kept = _drawn(len(eigenvectors), settings)
-    vectors, weight = eigenvectors[kept], weight[kept] / weight[kept].sum()
-    vectors = vectors - weight @ vectors
+    share = np.ones(len(kept)) if weight is None else weight[kept]
+    share = share / share.sum()
+    vectors = eigenvectors[kept] - share @ eigenvectors[kept]
     residuals, chosen = np.ones(vectors.shape[1]), [0]
     for index in range(1, vectors.shape[1]):
-        residuals[index] = _residual(vectors[:, chosen], vectors[:, index], weight, settings)
+        residuals[index] = _residual(vectors[:, chosen], vectors[:, index], share, settings)
         if residuals[index] >= settings.threshold:
             chosen.append(index)
     return IndependentCoordinates(residuals, np.array(chosen))

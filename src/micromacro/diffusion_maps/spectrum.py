@@ -3,8 +3,8 @@ r"""Spectrum, gap and intrinsic dimension of a cloud of points, with standard er
 The map is made again of random halves of the points, without replacement, at the bandwidth of the whole. For a mean the
 variance over halves is that of the whole sample, and no factor is needed (Shao and Wu, Ann. Stat. 17, 1176 (1989), with
 half the sample deleted). No point is there twice, any kernel and solver will do, and a half costs an eighth. Bootstrap
-counts or weights, as multiplicities of points in the kernel's sums, cost the whole and cover no better; in the tails of
-a Gaussian cloud they miss a third of the spread.
+counts or weights, as multiplicities of points in the kernel's sums, cost the whole and cover no better. In the tails of
+a Gaussian cloud, where modes sit on single points, the errors of slow rates are too large, up to twofold.
 
 Where points are correlated, halves are taken of clusters: walkers, or trajectories.
 """
@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from micromacro.diffusion_maps.diffusion_map import DiffusionMap, DiffusionMapSettings, fit_diffusion_map
+from micromacro.diffusion_maps.diffusion_map import DEFAULTS, DiffusionMap, fit_diffusion_map
 from micromacro.diffusion_maps.dimension import kernel_sum_dimension, neighbour_dimension
+from micromacro.diffusion_maps.independent import DEFAULTS as INDEPENDENCE
 from micromacro.diffusion_maps.independent import IndependenceSettings, independent_coordinates
+from micromacro.diffusion_maps.settings import DiffusionMapSettings
 from micromacro.errors import InputError
 
 SPARE = 3
@@ -66,13 +68,13 @@ class Gap:
 def spectrum_errors(
     points: Float[np.ndarray, "n F"],
     weight: Float[np.ndarray, "n"] | None = None,
-    settings: DiffusionMapSettings = DiffusionMapSettings(),
+    settings: DiffusionMapSettings = DEFAULTS,
     *,
     metric: Float[np.ndarray, "n F F"] | None = None,
     clusters: Int[np.ndarray, "n"] | None = None,
     resamples: int = 24,
     seed: int = 0,
-    independence: IndependenceSettings = IndependenceSettings(),
+    independence: IndependenceSettings = INDEPENDENCE,
 ) -> SpectrumErrors:
     """Spectrum, gap and dimension of points `(n, F)` with `weight` `(n,)` in the target measure.
 
@@ -81,7 +83,8 @@ def spectrum_errors(
     eigenvectors, so that crossings between halves do not count; they hold the sampling error at the bandwidth used,
     not the bias that is of its order.
 
-    **Raises:** `InputError` for fewer than four clusters or two resamples.
+    **Raises:** `InputError` for fewer than four clusters or two resamples, or where a half falls into pieces at the
+    bandwidth of the whole.
     """
     clusters = np.arange(len(points)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     if clusters.max() < 3:
@@ -90,8 +93,8 @@ def spectrum_errors(
         raise InputError("resamples", "be at least 2", resamples)
     found = fit_diffusion_map(points, weight, settings, metric=metric)
     independent = independent_coordinates(found.eigenvectors, found.stationary, independence).chosen
-    gap = find_gap(found.rates, independent)
     whole = _summary(found, np.arange(len(found.rates)))
+    gap = find_gap(whole.rates, independent)
     rng, halves = np.random.default_rng(seed), []
     again = replace(settings, bandwidth=found.kernel.bandwidth, components=settings.components + SPARE)
     for _ in range(resamples):
@@ -144,7 +147,9 @@ class _Summary:
 
 def _summary(found: DiffusionMap, order: Int[np.ndarray, "k"]) -> _Summary:
     dimension = kernel_sum_dimension(found.points, found.kernel.bandwidth, found.kernel.metric)
-    return _Summary(found.eigenvalues[order], found.rates[order], dimension, neighbour_dimension(found.points))
+    slowest = np.finfo(float).eps / found.kernel.bandwidth  # rounding leaves nothing of slower rates
+    rates = np.maximum(found.rates[order], slowest)
+    return _Summary(found.eigenvalues[order], rates, dimension, neighbour_dimension(found.points))
 
 
 def _errors(whole: _Summary, halves: list[_Summary], independent: Int[np.ndarray, "d"], gap: Gap) -> SpectrumErrors:

@@ -88,8 +88,8 @@ def lift_conditional(
     inside = np.all((z >= z_of_points.min(axis=0)) & (z <= z_of_points.max(axis=0)))
     # of many latent coordinates the support is loose: beyond the range of z, nothing is to be reached
     tolerance = tolerance if inside else -tolerance
-    state, latent, reached = _move_and_lift(double, coarse, start, jnp.asarray(z), tolerance)
-    supported = np.asarray(jax.vmap(double.support)(latent)) & inside
+    state, latent, reached, among = _move_and_lift(double, coarse, start, jnp.asarray(z), tolerance)
+    supported = np.asarray(among) & inside
     drawn = _draw(share, n, key)
     kept = (np.asarray(each)[drawn] for each in (state, latent, rows, reached, supported))
     return Lifted(*kept)
@@ -116,7 +116,7 @@ def _draw(share: np.ndarray, n: int, key: Array) -> np.ndarray:
 @eqx.filter_jit
 def _move_and_lift(
     double: DoubleDiffusionMaps, coarse: Callable, start: Array, z: Array, tolerance: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     def at(latent: Array) -> Array:
         return coarse(double.lift(latent))
 
@@ -126,10 +126,10 @@ def _move_and_lift(
         gram = gram + (SMALL * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny) * jnp.eye(len(gram))
         return latent + jacobian.T @ jnp.linalg.solve(gram, z - at(latent)), None
 
-    def move(latent: Array) -> tuple[Array, Array, Array]:
+    def move(latent: Array) -> tuple[Array, Array, Array, Array]:
         moved = jax.lax.scan(step, latent, None, NEWTON_STEPS)[0]
         arrived = jnp.all(jnp.abs(at(moved) - z) <= tolerance) & double.support(moved)
         latent = jnp.where(arrived, moved, latent)
-        return double.lift(latent), latent, arrived
+        return double.lift(latent), latent, arrived, double.support(latent)
 
     return jax.vmap(move)(start)

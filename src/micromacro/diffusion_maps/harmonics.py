@@ -93,7 +93,8 @@ def fit_harmonics(
     A single kernel serves all coordinates: bring them to comparable units first. Time grows with the cube of the number
     of landmarks, memory with points times landmarks.
 
-    **Raises:** `InputError` for fewer than ten points of positive weight, numbers that are not finite, δ outside (0, 1).
+    **Raises:** `InputError` for fewer than ten points of positive weight, numbers that are not finite, a δ that is not
+    between 0 and 1, a bandwidth that is not positive, periods that are not one a coordinate.
     """
     _refuse(points, values, settings, weight)
     weight = np.ones(len(points)) if weight is None else weight
@@ -165,7 +166,8 @@ def _expand(data: _Data, bandwidth: float, settings: HarmonicsSettings) -> _Expa
     mean = np.average(data.values, axis=0, weights=data.weight)
     scale = np.sqrt(data.weight)[:, None]
     at_points = np.exp(-squared_distances(data.points, None, landmarks) / (4 * bandwidth)) @ harmonics
-    amplitudes = lstsq(scale * at_points, scale * (data.values - mean), lapack_driver="gelsy")[0]
+    solved = lstsq(scale * at_points, scale * (data.values - mean), lapack_driver="gelsy")
+    amplitudes = solved[0]  # pyright: ignore[reportOptionalSubscript]
     return _Expansion(landmarks, mean, harmonics @ amplitudes, int(kept.sum()))
 
 

@@ -22,6 +22,7 @@ from micromacro.errors import InputError
 
 AT_ONCE = 256  # states restricted at a time, to bound the memory
 FEWEST = 20
+THERE, BACK = DiffusionMapSettings(), HarmonicsSettings()
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class DoubleSettings:
 
     - `coordinates`: which components of the map, the slowest being 0: those that are independent of each other, and so
       many that a state is a function of them.
-    - `map`, `harmonics`: of the first map, and of the way back.
+    - `map`, `harmonics`: of the first map, and of the way back. The automatic bandwidth of the map can be too narrow to
+      restrict states between the points well; `state_error` and `latent_error` tell.
     - `held_out`: share of the states kept to measure the errors, never seen by the maps.
     - `seed`: of their choice.
     """
 
     coordinates: tuple[int, ...] = (0, 1)
-    map: DiffusionMapSettings = DiffusionMapSettings()
-    harmonics: HarmonicsSettings = HarmonicsSettings()
+    map: DiffusionMapSettings = THERE
+    harmonics: HarmonicsSettings = BACK
     held_out: float = 0.1
     seed: int = 0
 

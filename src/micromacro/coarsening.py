@@ -29,6 +29,7 @@ from micromacro.sampling.seeding import start_labels
 BUDGET_SHARE = 0.4
 SAVED_FRAMES = 100
 FRAMES_PER_LAG = 10
+HIGH, TINY = 15.0, 1e-300
 BURSTS, MAHALANOBIS = "bursts", "mahalanobis"
 OF_THE_LOOP = (
     "kind",
@@ -167,11 +168,13 @@ def _learn(
     def compute(advance: Callable) -> xr.Dataset:
         picked = _pick(run, states, number)
         data = training_data(run, picked, number)
+        if previous is not None:
+            data = replace(data, previous=_values(run, previous, picked.position))
         found = learner_of(_settings(run.case)).fit(data, run.key(700 + number))
         values = np.asarray(jax.jit(jax.vmap(found))(jnp.asarray(data.features)))
         change = None
-        if previous is not None:
-            alignment = align(_values(run, previous, picked.position), values, np.ones(len(values)))
+        if data.previous is not None:
+            alignment = align(data.previous, values, np.ones(len(values)))
             found = Learned(alignment.of_coordinate(found.coordinate), found.diagnostics)
             values = alignment.of_values(values)
             change = float(np.max(1 - alignment.correlation))
@@ -279,13 +282,19 @@ def _along(run: stages.Run, number: int, coarse: CoarseVariable) -> Case:
 
 def _in_windows(part: stages.Run) -> States:
     found = pipeline.sample_windows(part, coupled=False).estimate
-    return States(found.position, np.exp(found.log_weight - found.log_weight.max()))
+    return States(found.position, _weight(found.log_weight))
+
+
+def _weight(log_weight: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Weights of the largest one, none of them below a bound: beyond, those of windows that do not mix are noise."""
+    return np.exp(np.maximum(log_weight - log_weight.max(), -HIGH))
 
 
 def _under_adaptive_bias(part: stages.Run) -> States:
     _, explored = exploring.explore(part, plan.Budget(part.case.budget))
     position = explored.found.position
-    return States(position.reshape(-1, position.shape[-1]), explored.found.weight.reshape(-1))
+    log_weight = np.log(np.maximum(explored.found.weight, TINY)).reshape(-1)
+    return States(position.reshape(-1, position.shape[-1]), _weight(log_weight))
 
 
 def _coarse_variable(case: Case, found: Learned, lower: np.ndarray, upper: np.ndarray) -> CoarseVariable:

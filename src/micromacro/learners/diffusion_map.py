@@ -1,25 +1,28 @@
 """Coordinates by a diffusion map: its slowest independent modes, extended beyond the points of the map."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Key
 
 from micromacro.diffusion_maps.diffusion_map import DiffusionMap, DiffusionMapSettings, fit_diffusion_map
-from micromacro.diffusion_maps.independent import independent_coordinates
 from micromacro.diffusion_maps.mahalanobis import MahalanobisMap, MahalanobisSettings, fit_mahalanobis_map
-from micromacro.diffusion_maps.nystrom import Extension, extension_error, nystrom_extension
+from micromacro.diffusion_maps.nystrom import extension_error, nystrom_extension
 from micromacro.errors import InputError
 from micromacro.learners.choosing import choose_points
 from micromacro.learners.finishing import finish
 from micromacro.learners.learner import Diagnostics, Learned, TrainingData
+from micromacro.learners.modes import Turned, independent_modes, turned_modes, with_modes
+from micromacro.learners.smooth_bandwidth import smooth_bandwidth
 from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surrogate
 
 KERNELS = ("gaussian", "variable", "mahalanobis")
+LARGEST_DENSE = 5000
 LARGEST_ERROR = 0.02
-"""Of the extension on landmarks at the points of the map, in standard deviations, that needs no surrogate."""
+"""In standard deviations: of landmarks that a surrogate learns from, and of a surrogate that takes their place."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class DiffusionMapLearner:
     - `modes`: among which independent ones are looked for.
     - `kernel`: `gaussian`, of one bandwidth; `variable`, wider where points are few; `mahalanobis`, in the metric of
       the noise.
-    - `alpha`, `bandwidth`, `neighbours`: as in `DiffusionMapSettings`.
+    - `alpha`, `neighbours`: as in `DiffusionMapSettings`. With α = 1 a coordinate follows the shape of the points,
+      whatever their weights, and varies in wells as between them; with α = 1/2 it is the slowest mode, flat in wells.
+    - `bandwidth`: ε of the kernel; `None` for one at which the coordinate is smooth enough to be biased along.
     - `landmarks`: points that a coordinate sums over.
-    - `surrogate`: a network in place of that sum; `None` where landmarks leave an error of more than two per cent and
-      the network's is smaller.
+    - `surrogate`: a network in place of that sum, many times faster; `None` where its error, on points that it did not
+      learn from, is below two per cent of a standard deviation.
     """
 
     kind: ClassVar[str] = "diffusion-map"
@@ -46,7 +51,7 @@ class DiffusionMapLearner:
     points: int | None = None
     modes: int = 10
     kernel: str = "gaussian"
-    alpha: float = 0.5
+    alpha: float = 1.0
     bandwidth: float | None = None
     neighbours: int = 64
     landmarks: int = 300
@@ -69,54 +74,41 @@ class DiffusionMapLearner:
         for_points, for_surrogate = jax.random.split(key)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(for_points)))
         rows = choose_points(data.weight, self.points or len(data.weight), rng)
-        found = self._map(data, rows)
+        found = self._map(data, rows, rng)
         chosen = independent_modes(found, self.components)
-        extension, error = self._extension(with_modes(found, chosen), for_surrogate)
+        modes, turn = chosen, np.eye(self.components)
+        if data.previous is not None:
+            modes, turn = turned_modes(found, chosen, data.previous[rows])
+        extension, error = self._extension(with_modes(found, modes), turn, for_surrogate)
         diagnostics = Diagnostics(found.eigenvalues, None, chosen, len(rows), error)
         return finish(extension, data, diagnostics, rng)
 
-    def _map(self, data: TrainingData, rows: np.ndarray) -> DiffusionMap | MahalanobisMap:
+    def _map(self, data: TrainingData, rows: np.ndarray, rng: np.random.Generator) -> DiffusionMap | MahalanobisMap:
         features, weight = data.features[rows], data.weight[rows]
         if self.kernel == "mahalanobis":
             if data.metric is None:
                 raise InputError("metric", "be given for the Mahalanobis kernel", "none")
             settings = MahalanobisSettings(self.modes, self.alpha, self.bandwidth)
             return fit_mahalanobis_map(features, data.metric[rows], weight, settings)
+        variable, bandwidth = self.kernel == "variable", self.bandwidth
+        if bandwidth is None and not variable:
+            bandwidth = smooth_bandwidth(features, rng)
         plain = DiffusionMapSettings(
-            self.modes, self.alpha, self.bandwidth, variable=self.kernel == "variable", neighbours=self.neighbours
+            self.modes, self.alpha, bandwidth, variable=variable, neighbours=self.neighbours, dense=LARGEST_DENSE
         )
         return fit_diffusion_map(features, weight, plain)
 
     def _extension(
-        self, found: DiffusionMap | MahalanobisMap, key: Key[Array, ""]
-    ) -> tuple[Extension | Surrogate, float]:
-        """The coordinates anywhere, and their error at the points of the map in standard deviations."""
-        few = nystrom_extension(found, self.components, self.landmarks)
+        self, found: DiffusionMap | MahalanobisMap, turn: Float[np.ndarray, "m d"], key: Key[Array, ""]
+    ) -> tuple[Turned | Surrogate, float]:
+        """The turned modes anywhere, and their error at the points of the map in standard deviations."""
+        few = nystrom_extension(found, len(turn), self.landmarks)
         error = float(extension_error(few, found).max())
-        if self.surrogate is False or (self.surrogate is None and error <= LARGEST_ERROR):
+        few = Turned(few, jnp.asarray(turn))
+        if self.surrogate is False:
             return few, error
-        whole = nystrom_extension(found, self.components)
-        network = fit_surrogate(whole, found.points, SurrogateSettings(), key)
-        of_network = float(np.max(network.error))
-        return (network, of_network) if self.surrogate or of_network < error else (few, error)
-
-
-def independent_modes(found: DiffusionMap | MahalanobisMap, components: int) -> Int[np.ndarray, "d"]:
-    """The slowest modes that are no functions of one another, by index.
-
-    **Raises:** `InputError` where the map has fewer.
-    """
-    if components == 1:
-        return np.arange(1)
-    chosen = independent_coordinates(found.eigenvectors, found.stationary).chosen
-    if components > len(chosen):
-        raise InputError("components", f"be {len(chosen)} or less, the independent modes of the map", components)
-    return chosen[:components]
-
-
-def with_modes(found: DiffusionMap | MahalanobisMap, chosen: Int[np.ndarray, "d"]) -> DiffusionMap | MahalanobisMap:
-    """The map with some of its modes alone."""
-    kept = {"eigenvectors": found.eigenvectors[:, chosen], "eigenvalues": found.eigenvalues[chosen]}
-    if isinstance(found, MahalanobisMap):
-        return replace(found, **kept, landmark_modes=found.landmark_modes[:, chosen])
-    return replace(found, **kept)
+        precise = error <= LARGEST_ERROR
+        teacher = few if precise else Turned(nystrom_extension(found, len(turn)), jnp.asarray(turn))
+        network = fit_surrogate(teacher, found.points, SurrogateSettings(), key)
+        of_network = float(np.hypot(np.max(network.error), error if precise else 0.0))
+        return (network, of_network) if self.surrogate or of_network <= LARGEST_ERROR else (few, error)

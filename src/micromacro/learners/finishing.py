@@ -9,6 +9,8 @@ from micromacro.learners.learner import Diagnostics, Learned, TrainingData
 from micromacro.learners.scaling import Scaled, fit_arc_length, gradient_squares, spread_of_features
 
 MOST_POINTS = 5000
+WEIGHT_BETWEEN = 1e-3
+"""Of a point between two others, in medians of those of points."""
 
 
 class Linear(eqx.Module):
@@ -37,15 +39,21 @@ def finish(coordinate: eqx.Module, data: TrainingData, diagnostics: Diagnostics,
     """The coordinate with its scale: by the arc length in the metric of the noise.
 
     The noise is that of the data; where there is none, the inverse of their metric; else the spread of the features,
-    so that z is in units of their standard deviations.
+    so that z is in units of their standard deviations. Between groups of points, where there are none, points on the
+    straight lines between pairs take their place: their weight is small enough not to matter elsewhere.
     """
-    rows = np.flatnonzero(data.weight > 0)
-    rows = rng.permutation(rows)[:MOST_POINTS]
-    noise = data.noise
-    if noise is None:
-        metric = data.metric
-        noise = spread_of_features(data.features, data.weight) if metric is None else np.linalg.inv(metric[rows])
-    elif noise.ndim == 3:
-        noise = noise[rows]
-    values, squares = gradient_squares(coordinate, data.features[rows], noise)  # pyright: ignore[reportArgumentType]
-    return Learned(Scaled(coordinate, fit_arc_length(values, squares, data.weight[rows])), diagnostics)
+    rows = rng.permutation(np.flatnonzero(data.weight > 0))[:MOST_POINTS]
+    partner, share = rng.permutation(rows), rng.random((len(rows), 1))
+    points = np.concatenate([data.features[rows], (1 - share) * data.features[rows] + share * data.features[partner]])
+    weight = data.weight[rows] / data.weight[rows].mean()
+    weight = np.concatenate([weight, np.full(len(rows), WEIGHT_BETWEEN * np.median(weight))])
+    noise = _noise(data, np.concatenate([rows, rows]))
+    values, squares = gradient_squares(coordinate, points, noise)  # pyright: ignore[reportArgumentType]
+    return Learned(Scaled(coordinate, fit_arc_length(values, squares, weight)), diagnostics)
+
+
+def _noise(data: TrainingData, rows: np.ndarray) -> Float[np.ndarray, "*n F F"]:
+    """The covariance of the noise at rows of the data, or one for all."""
+    if data.noise is not None:
+        return data.noise[rows] if data.noise.ndim == 3 else data.noise
+    return spread_of_features(data.features, data.weight) if data.metric is None else np.linalg.inv(data.metric[rows])

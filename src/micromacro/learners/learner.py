@@ -63,6 +63,8 @@ class TrainingData:
     - `noise`: covariance of the noise in the features per time, `(F, F)` or `(n, F, F)`, where it is known: it gives
       learned coordinates their scale.
     - `series`: trajectories, for learners with a lag; or `None`.
+    - `previous`: values at the points of the coordinates learned before, `(n, d)`, which new ones may be turned to; or
+      `None`.
 
     **Raises:** `InputError` for shapes that do not fit each other, weights below zero, numbers that are not finite.
     """
@@ -72,6 +74,7 @@ class TrainingData:
     metric: Float[np.ndarray, "n F F"] | None = None
     noise: Float[np.ndarray, "*n F F"] | None = None
     series: TimeSeries | None = None
+    previous: Float[np.ndarray, "n d"] | None = None
 
     def __post_init__(self):
         if self.features.ndim != 2 or len(self.features) < 2:

@@ -17,12 +17,13 @@ from micromacro.errors import StoreError
 from micromacro.learners.alignment import Aligned
 from micromacro.learners.finishing import Linear
 from micromacro.learners.learner import Diagnostics, Learned
+from micromacro.learners.modes import Turned
 from micromacro.learners.scaling import ArcLength, Scaled
 from micromacro.learners.surrogate import SmoothNetwork, Surrogate
 from micromacro.learners.vampnet import SlowNetwork
 
 FORMAT = 1
-EXTENSIONS = (NystromExtension, VariableBandwidthExtension, Surrogate, SmoothNetwork)
+EXTENSIONS = (NystromExtension, VariableBandwidthExtension, Turned, Surrogate, SmoothNetwork)
 CLASSES = (Learned, Diagnostics, Scaled, ArcLength, Aligned, Linear, SlowNetwork, *EXTENSIONS)
 KNOWN: dict[str, type] = {one.__name__: one for one in CLASSES}
 DEEPEST = 16

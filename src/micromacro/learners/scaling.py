@@ -19,7 +19,7 @@ from micromacro.errors import InputError
 
 BINS = 100
 FEWEST_IN_A_BIN = 20
-FLOOR = 1e-8
+FLOOR = 1e-4
 CORRECTIONS = 3
 CHUNK = 512
 

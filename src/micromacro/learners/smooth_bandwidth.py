@@ -1,0 +1,53 @@
+r"""How wide a kernel must be for a coordinate that is to be biased along.
+
+The bandwidth of greatest slope is the best for the eigenvalues; in many dimensions it lets a point see few others, and
+the coordinate, an average over those it sees, is rough between them and a step between wells. Here a point shall see
+$(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of points shall be out of reach of the rest.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.cluster.hierarchy import linkage
+from scipy.optimize import brentq
+from scipy.spatial.distance import squareform
+
+from micromacro.diffusion_maps.bandwidth import kernel_scaling
+from micromacro.diffusion_maps.kernel import squared_distances
+
+MOST_POINTS = 1500
+SEEN = 1 / 30
+"""Share of the points that half of them see at least."""
+LOOSEST = 5.0
+"""Exponent d²/4ε at which two groups of points are still tied."""
+
+
+def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator) -> float:
+    """Least ε at which points see enough of one another, and not below that of greatest slope.
+
+    **Raises:** `InputError` where all points are equal.
+    """
+    rows = rng.permutation(len(points))[:MOST_POINTS]
+    squares = squared_distances(points[rows])
+    np.fill_diagonal(squares, 0.0)
+    steepest = kernel_scaling(squares).bandwidth
+    return max(steepest, _seeing(squares, steepest), _joining(squares))
+
+
+def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
+    """The ε at which half of the points see the share."""
+    wanted = np.log(max(SEEN * len(squares), 2.0))
+
+    def excess(log_bandwidth: float) -> float:
+        kernel = np.exp(-squares / (4 * np.exp(log_bandwidth)))
+        return float(np.log(np.median(kernel.sum(axis=1) ** 2 / (kernel**2).sum(axis=1))) - wanted)
+
+    low, high = np.log(start), np.log(max(squares.max(), start))
+    if excess(low) >= 0:
+        return start
+    return float(np.exp(brentq(excess, low, high, xtol=1e-3)))
+
+
+def _joining(squares: Float[np.ndarray, "n n"]) -> float:
+    """The ε at which the nearest of two groups of points are just tied."""
+    joined = linkage(squareform(squares, checks=False), "single")
+    return float(joined[:, 2].max() / (4 * LOOSEST))

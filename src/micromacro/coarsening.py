@@ -202,6 +202,14 @@ def learner_of(settings: CoarsenSettings) -> Learner:
     return learner(settings.kind, given)
 
 
+def check_learning(case: Case) -> None:
+    """Refuse what would be refused after the first exploration. **Raises:** `InputError`."""
+    settings = _settings(case)
+    learner_of(settings)
+    if KINDS[settings.kind].needs_series and settings.lag is None:
+        raise InputError("coarse.lag", f"be given for kind {settings.kind!r}, in units of time", "nothing")
+
+
 def _pick(run: stages.Run, states: States, number: int) -> States:
     """At most `points` states, of every weight some."""
     rng = np.random.default_rng([run.case.seed, 700 + number])
@@ -233,8 +241,7 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
 def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
     """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
     system, lag = run.case.system, _settings(run.case).lag
-    if lag is None:
-        raise InputError("coarse.lag", f"be given for kind {_settings(run.case).kind!r}, in units of time", "nothing")
+    assert lag is not None, "check_learning comes first"
     every = max(1, round(lag / (FRAMES_PER_LAG * system.time_step)))
     steps = (FRAMES_PER_LAG + 2) * every
     moved = simulate(

@@ -24,12 +24,13 @@ from micromacro.closures.kernels import kernel_width
 from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_starts, simulate
 from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
-from micromacro.coarsening import learn_coarse, learned_case
+from micromacro.coarsening import check_learning, learn_coarse, learned_case
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
+from micromacro.exploring import ADAPTIVE
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
 from micromacro.progress import Progress
@@ -166,6 +167,11 @@ def _check_request(case: Case, method: str) -> None:
         remedy = "Use score or flow, or the coupled method, where it seeds the windows."
         raise InputError("generator.kind", f"have a density for method {method}", repr(kind), remedy=remedy)
     density = case.system.has_density
+    if case.coarsen is not None:
+        check_learning(case)
+    if case.explore.kind == ADAPTIVE and not (density and method != "unbiased"):
+        requirement = "be unbiased for method unbiased, and for a system without log_density"
+        raise InputError("explore.kind", requirement, repr(ADAPTIVE))
     if not density and method in ("umbrella", *NEED_DENSITIES):
         raise InputError(
             "method",

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
+from micromacro.cases.feature_sections import build_features
 from micromacro.cases.functions import Checked, as_real
 from micromacro.cases.modules import Modules
 from micromacro.cases.schema import (
@@ -48,7 +49,7 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
         system=system,
         coarse=_coarse(content.coarse, find, observed),
         close=_close(content.close, find, observed),
-        coarsen=_coarsen(content.coarse, find, observed),
+        coarsen=_coarsen(content.coarse, find, observed, str(path)),
     )
     return with_settings(case, content)
 
@@ -143,16 +144,15 @@ def _with_coarsen(case: Case, given: dict) -> Case:
     return replace(case, coarsen=coarsen, coarse=unlearned(coarsen.components))
 
 
-def _coarsen(section: FunctionSection | LearnedSection, find: Find, observed: np.ndarray) -> CoarsenSettings | None:
+def _coarsen(
+    section: FunctionSection | LearnedSection, find: Find, observed: np.ndarray, source: str
+) -> CoarsenSettings | None:
     if isinstance(section, FunctionSection):
         return None
     settings = CoarsenSettings(**section.model_dump(exclude={"features"}, exclude_none=True))
     if section.features is None:
         return settings
-    features = find(section.features, "coarse.features")
-    features.vector(observed.shape[1:])
-    features.finite(observed)
-    return replace(settings, features=features.function)
+    return replace(settings, features=build_features(section.features, find, observed, source=source))
 
 
 def _coarse(section: FunctionSection | LearnedSection, find: Find, observed: np.ndarray) -> CoarseVariable:

@@ -118,7 +118,7 @@ class CoarsenSettings:
     features: Callable | None = None
     components: int = 1
     rounds: int = 4
-    tolerance: float = 0.01
+    tolerance: float = 0.03
     points: int = 3000
     walkers: int = 16
     steps: int = 1000

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 
 from micromacro.cases.functions import Checked
-from micromacro.cases.schema import Count, Integer, Natural, Positive, Reference, Section, _problem
+from micromacro.cases.section import Count, Integer, Natural, Positive, Reference, Section, problem
 from micromacro.coordinates.features import (
     Angles,
     Contacts,
@@ -67,7 +67,7 @@ class ContactFeatures(Section):
     @model_validator(mode="after")
     def _one_switch(self):
         if self.power is not None and self.steepness is not None:
-            raise _problem("power", "be left out where 'steepness' makes the switch a Fermi function", self.power)
+            raise problem("power", "be left out where 'steepness' makes the switch a Fermi function", self.power)
         return self
 
 
@@ -84,6 +84,16 @@ class FunctionFeatures(Section):
     kind: Literal["function"]
     function: Reference
 
+
+FEATURES: dict[str, type[Section]] = {
+    "state": StateFeatures,
+    "distances": DistanceFeatures,
+    "torsions": TorsionFeatures,
+    "contacts": ContactFeatures,
+    "angles": AngleFeatures,
+    "function": FunctionFeatures,
+}
+"""The model of each kind of entry."""
 
 FeatureSection = Annotated[
     StateFeatures | DistanceFeatures | TorsionFeatures | ContactFeatures | AngleFeatures | FunctionFeatures,

@@ -4,56 +4,38 @@ A setting that is left out is `None` here; its default lives with the settings, 
 `micromacro.cases.validation` turns what these models refuse into one message.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
+
+from micromacro.cases.feature_sections import FeatureSection
+from micromacro.cases.section import (
+    Count,
+    Flag,
+    Integer,
+    Name,
+    Natural,
+    Number,
+    Numbers,
+    Point,
+    Positive,
+    Reference,
+    Section,
+    Text,
+    listed,
+    ordered,
+    problem,
+)
 
 
-def _whole(value: object) -> object:
-    """Let 2e8 stand for 200000000: TOML reads it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _listed(value: object) -> object:
-    """Let one number stand for a list of one."""
-    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+def _as_features(value: object) -> object:
+    """Let one function, by its name, stand for a list of one entry."""
+    return [{"kind": "function", "function": value}] if isinstance(value, str) else value
 
 
 def _with_kind(value: object) -> object:
     """Let a coarse variable without a kind be a function."""
     return {"kind": "function"} | value if isinstance(value, dict) else value
-
-
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-Integer = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
-Count = Annotated[Integer, Field(ge=1)]
-Natural = Annotated[Integer, Field(ge=0)]
-Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(strict=True)]
-Numbers = Annotated[list[Number], BeforeValidator(_listed), Field(min_length=1)]
-Reference = Annotated[Text, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
-Name = Annotated[Text, Field(pattern=r"^[A-Za-z_]\w*$")]
-Point = Annotated[list[Number], Field(min_length=1)]
-
-
-def _problem(key: str, requirement: str, given: object) -> PydanticCustomError:
-    """What a model validator raises: the key within its section, and both halves of the message."""
-    return PydanticCustomError(
-        "micromacro", "{requirement}", {"key": key, "requirement": requirement, "given": str(given)}
-    )
-
-
-def _ordered(lower: Sequence[float], upper: Sequence[float]) -> bool:
-    return all(low < high for low, high in zip(lower, upper, strict=True))
-
-
-class Section(BaseModel):
-    """A table of the case file: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SystemSection(Section):
@@ -67,7 +49,7 @@ class SystemSection(Section):
     def _points_have_the_dimension(self):
         wrong = next((point for point in self.initial if len(point) != self.dimension), None)
         if wrong is not None:
-            raise _problem("initial", f"hold points of {self.dimension} numbers each (the dimension)", wrong)
+            raise problem("initial", f"hold points of {self.dimension} numbers each (the dimension)", wrong)
         return self
 
 
@@ -77,12 +59,12 @@ class OverdampedSection(SystemSection):
     kind: Literal["overdamped"]
     potential: Reference
     kT: Positive | None = None
-    mobility: Annotated[list[Positive], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    mobility: Annotated[list[Positive], BeforeValidator(listed), Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _mobility_has_the_dimension(self):
         if self.mobility is not None and len(self.mobility) not in (1, self.dimension):
-            raise _problem("mobility", f"be one number or {self.dimension} numbers (the dimension)", self.mobility)
+            raise problem("mobility", f"be one number or {self.dimension} numbers (the dimension)", self.mobility)
         return self
 
 
@@ -99,7 +81,7 @@ class StochasticSection(SystemSection):
     @model_validator(mode="after")
     def _hidden_inverts_something(self):
         if self.hidden and not self.observe:
-            raise _problem("hidden", "be left out where there is no 'observe' for it to invert", repr(self.hidden))
+            raise problem("hidden", "be left out where there is no 'observe' for it to invert", repr(self.hidden))
         return self
 
 
@@ -121,11 +103,11 @@ class FunctionSection(Section):
     def _ends_agree(self):
         size = len(self.lower)
         if len(self.upper) != size:
-            raise _problem("upper", f"have as many numbers as 'lower' ({size})", self.upper)
+            raise problem("upper", f"have as many numbers as 'lower' ({size})", self.upper)
         if self.periodic is not None and len(self.periodic) != size:
-            raise _problem("periodic", f"have as many entries as 'lower' ({size})", self.periodic)
-        if not _ordered(self.lower, self.upper):
-            raise _problem("upper", f"be greater than 'lower' ({self.lower}) in every component", self.upper)
+            raise problem("periodic", f"have as many entries as 'lower' ({size})", self.periodic)
+        if not ordered(self.lower, self.upper):
+            raise problem("upper", f"be greater than 'lower' ({self.lower}) in every component", self.upper)
         return self
 
 
@@ -160,7 +142,7 @@ class LearnedSection(CoarsenSection):
     """`[coarse]` of a coarse variable that is learned."""
 
     kind: Literal["diffusion-map", "tica", "vamp", "vampnet"]
-    features: Reference | None = None
+    features: Annotated[list[FeatureSection], Field(min_length=1), BeforeValidator(_as_features)] | None = None
 
     @property
     def size(self) -> int:
@@ -231,8 +213,10 @@ class CloseSettingsSection(Section):
 class CloseSection(CloseSettingsSection):
     """`[close]`."""
 
-    observables: dict[Name, Reference] = {}
-    basins: dict[Name, Annotated[list[Point], Field(min_length=2, max_length=2)]] = {}
+    observables: Annotated[dict[Name, Reference], Field(default_factory=dict)]
+    basins: Annotated[
+        dict[Name, Annotated[list[Point], Field(min_length=2, max_length=2)]], Field(default_factory=dict)
+    ]
 
 
 class BudgetSection(Section):
@@ -272,7 +256,7 @@ class CaseFile(CommonSettings):
         size = self.coarse.size
         for name, (lower, upper) in self.close.basins.items():
             if len(lower) != size or len(upper) != size:
-                raise _problem(f"close.basins.{name}", f"be two corners of {size} numbers each", [lower, upper])
-            if not _ordered(lower, upper):
-                raise _problem(f"close.basins.{name}", "be its lower and then its upper corner", [lower, upper])
+                raise problem(f"close.basins.{name}", f"be two corners of {size} numbers each", [lower, upper])
+            if not ordered(lower, upper):
+                raise problem(f"close.basins.{name}", "be its lower and then its upper corner", [lower, upper])
         return self

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from micromacro.cases.feature_sections import FEATURES
 from micromacro.cases.schema import (
     LEARNED,
     CaseFile,
@@ -42,6 +43,8 @@ REQUIREMENTS = {
     "model_attributes_type": "be a table",
     "greater_than": "be greater than {gt:g}",
     "greater_than_equal": "be at least {ge}",
+    "less_than_equal": "be at most {le}",
+    "union_tag_invalid": "be of a kind among {expected_tags}",
     "too_short": "have {min_length} entries or more",
     "too_long": "have {max_length} entries or fewer",
 }
@@ -128,8 +131,15 @@ def _path(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list
     if issubclass(model, CaseFile) and len(location) > 1 and location[0] in SECTIONS:
         kinds = SECTIONS[str(location[0])]
         if location[1] in kinds:
-            return [location[0], *location[2:]], kinds[str(location[1])]
+            return _within_features([location[0], *location[2:]], kinds[str(location[1])])
     return list(location), None
+
+
+def _within_features(path: list[str | int], model: type[BaseModel]) -> tuple[list[str | int], type[BaseModel]]:
+    """The same without the kind of an entry of features, and the model of that kind where there is one."""
+    if len(path) > 3 and path[1] == "features" and path[3] in FEATURES:
+        return [*path[:3], *path[4:]], FEATURES[str(path[3])]
+    return path, model
 
 
 def _dotted(path: list[str | int]) -> str:

@@ -21,8 +21,8 @@ from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surr
 
 KERNELS = ("gaussian", "variable", "mahalanobis")
 LARGEST_DENSE = 5000
-LARGEST_ERROR = 0.02
-"""In standard deviations: of landmarks that a surrogate learns from, and of a surrogate that takes their place."""
+PRECISE = 0.01
+"""Error, in standard deviations, of landmarks that a surrogate can learn from, and of one that may take their place."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DiffusionMapLearner:
     - `bandwidth`: ε of the kernel; `None` for one at which the coordinate is smooth enough to be biased along.
     - `landmarks`: points that a coordinate sums over.
     - `surrogate`: a network in place of that sum, many times faster; `None` where its error, on points that it did not
-      learn from, is below two per cent of a standard deviation.
+      learn from, is below one per cent of a standard deviation or twice that of the landmarks.
     """
 
     kind: ClassVar[str] = "diffusion-map"
@@ -107,8 +107,8 @@ class DiffusionMapLearner:
         few = Turned(few, jnp.asarray(turn))
         if self.surrogate is False:
             return few, error
-        precise = error <= LARGEST_ERROR
+        precise = error <= PRECISE
         teacher = few if precise else Turned(nystrom_extension(found, len(turn)), jnp.asarray(turn))
         network = fit_surrogate(teacher, found.points, SurrogateSettings(), key)
         of_network = float(np.hypot(np.max(network.error), error if precise else 0.0))
-        return (network, of_network) if self.surrogate or of_network <= LARGEST_ERROR else (few, error)
+        return (network, of_network) if self.surrogate or of_network <= max(2 * error, PRECISE) else (few, error)

@@ -19,11 +19,12 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import BudgetError, InputError, PhysicsError
 from micromacro.learners.alignment import align
 from micromacro.learners.choosing import choose_points
+from micromacro.learners.diffusion_map import DiffusionMapLearner
 from micromacro.learners.kinds import KINDS, learner
 from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
 from micromacro.learners.linear import VampLearner
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
-from micromacro.learners.scaling import data_range
+from micromacro.learners.scaling import data_range, gradient_squares
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
 
@@ -101,12 +102,28 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
             reason = f"ξ was learned {number} times, as [coarse] rounds allows"
             break
         try:
-            states = _biased_states(run, number, coarse)
+            states = _pooled(settings, states, _biased_states(run, number, coarse))
         except BudgetError:
             reason = "the budget's share for learning ξ was spent"
             break
     assert coarse is not None
     return run.within("", replace(run.case, coarse=coarse)), Coarsening(tuple(rows), settled, reason)
+
+
+def _pooled(settings: CoarsenSettings, before: States, new: States) -> States:
+    """What the next round learns from: all states where weights do not matter, in equal shares; else the new ones.
+
+    A diffusion map with α = 1 follows the shape of the points alone, and the more of it is known the better. Weights of
+    different rounds are not those of one density.
+    """
+    own = learner_of(settings)
+    if not (isinstance(own, DiffusionMapLearner) and own.alpha == 1):
+        return new
+    every = max(1, len(before.position) // settings.points), max(1, len(new.position) // settings.points)
+    parts = [
+        States(part.position[::step], part.weight[::step]) for part, step in zip((before, new), every, strict=True)
+    ]
+    return States(*(np.concatenate(columns) for columns in zip(*((p.position, p.weight) for p in parts), strict=True)))
 
 
 def learned_case(case: Case, store) -> Case:
@@ -174,16 +191,18 @@ def _learn(
         if previous is not None:
             data = replace(data, previous=_values(run, previous, picked.position))
         found = learner_of(_settings(run.case)).fit(data, run.key(700 + number))
-        values = np.asarray(jax.jit(jax.vmap(found))(jnp.asarray(data.features)))
+        noise = np.eye(data.size) if data.noise is None else data.noise
+        values, squares = gradient_squares(found, data.features, noise)
         change = None
         if data.previous is not None:
             alignment = align(data.previous, values, np.ones(len(values)))
             found = Learned(alignment.of_coordinate(found.coordinate), found.diagnostics)
-            values = alignment.of_values(values)
+            values, squares = alignment.of_values(values), squares[:, alignment.order]
             change = float(np.max(1 - alignment.correlation))
         advance(1)
         margin = MARGIN if KINDS[_settings(run.case).kind].needs_series else 0.0
-        return records.learned_record(found, *data_range(values, data.weight, margin=margin), change)
+        lower, upper = data_range(values, data.weight, squares, margin=margin)
+        return records.learned_record(found, lower, upper, change)
 
     record = run.stage(f"coarsen_{number}", 1, "fits", compute)
     found, lower, upper, change = records.read_learned(record)

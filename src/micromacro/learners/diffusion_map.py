@@ -21,6 +21,7 @@ from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surr
 
 KERNELS = ("gaussian", "variable", "mahalanobis")
 LARGEST_DENSE = 5000
+SURROGATE = SurrogateSettings(steps=12_000, jitter=0.2)
 PRECISE = 0.01
 """Error, in standard deviations, of landmarks that a surrogate can learn from, and of one that may take their place."""
 
@@ -109,6 +110,6 @@ class DiffusionMapLearner:
             return few, error
         precise = error <= PRECISE
         teacher = few if precise else Turned(nystrom_extension(found, len(turn)), jnp.asarray(turn))
-        network = fit_surrogate(teacher, found.points, SurrogateSettings(), key)
+        network = fit_surrogate(teacher, found.points, SURROGATE, key)
         of_network = float(np.hypot(np.max(network.error), error if precise else 0.0))
         return (network, of_network) if self.surrogate or of_network <= max(2 * error, PRECISE) else (few, error)

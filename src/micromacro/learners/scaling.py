@@ -22,6 +22,7 @@ FEWEST_IN_A_BIN = 20
 FLOOR = 1e-4
 CORRECTIONS = 3
 CHUNK = 512
+END_GROUPS, LEAST_STEEP = 50, 0.25
 
 
 class ArcLength(eqx.Module):
@@ -121,22 +122,40 @@ def spread_of_features(features: Float[np.ndarray, "n F"], weight: Float[np.ndar
 
 
 def data_range(
-    values: Float[np.ndarray, "n d"], weight: Float[np.ndarray, "n"], *, left_out: float = 0.005, margin: float = 0.0
+    values: Float[np.ndarray, "n d"],
+    weight: Float[np.ndarray, "n"],
+    squares: Float[np.ndarray, "n d"] | None = None,
+    *,
+    left_out: float = 0.005,
+    margin: float = 0.0,
 ) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
-    """Lower and upper ends of a learned coordinate's range, where data are.
+    """Lower and upper ends of a learned coordinate's range, where data are and the coordinate still rises.
 
     By default the ends lie inside the data: beyond the outermost points a coordinate by Nyström's formula is flat, and
     a window there would pull at nothing. So many points are left out at each end by number, not by weight, for biased
-    data are there to be used; points without weight do not count.
+    data are there to be used; points without weight do not count. Where a coordinate is much flatter at its ends than
+    elsewhere, states that are far apart have one value there; the ends are drawn in to where it is not.
 
     **Arguments:**
 
+    - `squares`: of its gradient at the points, in the metric of the noise.
     - `left_out`: share of the points beyond each end.
     - `margin`: share of the range added at each end, for coordinates that go on beyond the data, as linear ones do.
     """
     kept = values[weight > 0]
     lower, upper = np.quantile(kept, [left_out, 1 - left_out], axis=0)
+    if squares is not None:
+        steep = [_steep_ends(*columns) for columns in zip(kept.T, squares[weight > 0].T, strict=True)]
+        lower, upper = np.maximum(lower, [low for low, _ in steep]), np.minimum(upper, [high for _, high in steep])
     return lower - margin * (upper - lower), upper + margin * (upper - lower)
+
+
+def _steep_ends(value: np.ndarray, square: np.ndarray) -> tuple[float, float]:
+    """Where the outermost of fifty equal groups of points begin and end whose mean square gradient is not small."""
+    groups = np.array_split(np.argsort(value), min(END_GROUPS, len(value)))
+    mean = np.array([square[rows].mean() for rows in groups])
+    steep = np.flatnonzero(mean >= LEAST_STEEP * np.median(mean))
+    return float(value[groups[steep[0]][0]]), float(value[groups[steep[-1]][-1]])
 
 
 def _evaluate(knots: Float[Array, "K"], pieces: Float[Array, "5 pieces"], value: Float[Array, ""]) -> Float[Array, ""]:

@@ -17,6 +17,8 @@ from micromacro.diffusion_maps.kernel import squared_distances
 MOST_POINTS = 1500
 SEEN = 1 / 30
 """Share of the points that half of them see at least."""
+STRAYS = 0.01
+"""Share of the points up to which a group of them may be out of reach."""
 LOOSEST = 5.0
 """Exponent d²/4ε at which two groups of points are still tied."""
 
@@ -44,10 +46,13 @@ def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
     low, high = np.log(start), np.log(max(squares.max(), start))
     if excess(low) >= 0:
         return start
-    return float(np.exp(brentq(excess, low, high, xtol=1e-3)))
+    return float(np.exp(float(brentq(excess, low, high, xtol=1e-3))))  # pyright: ignore[reportArgumentType]
 
 
 def _joining(squares: Float[np.ndarray, "n n"]) -> float:
-    """The ε at which the nearest of two groups of points are just tied."""
+    """The ε at which groups of points, strays apart, are just tied."""
     joined = linkage(squareform(squares, checks=False), "single")
-    return float(joined[:, 2].max() / (4 * LOOSEST))
+    count = len(squares)
+    sizes = np.append(np.ones(count), joined[:, 3])
+    smaller = np.minimum(sizes[joined[:, 0].astype(int)], sizes[joined[:, 1].astype(int)])
+    return float(joined[smaller > STRAYS * count, 2].max(initial=0.0) / (4 * LOOSEST))

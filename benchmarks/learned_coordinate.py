@@ -4,7 +4,7 @@ python -m benchmarks.learned_coordinate OUT [OUT ...]
 
 The exact F is the histogram of ξ over draws from the whole law (`ExactAnswers.sample_stationary`), which needs no
 windows. Where ξ should be a one-to-one function of a known variable x of which F is known in closed form, the second
-figure is $F_x(x(z)) + \log |dz/dx|$ with x(z) fitted to the draws.
+figure is $F_x(x(z)) + \log |dz/dx|$ with a smooth x(z) fitted to states spread evenly in x.
 """
 
 import sys
@@ -13,18 +13,22 @@ from pathlib import Path
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import UnivariateSpline
 from scipy.stats import spearmanr
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
 from micromacro.cli.results import load_result
 from micromacro.run import Result
-from micromacro.systems.half_moon import double_well, radius
+from micromacro.systems.half_moon import VARIANCE, double_well, observe, radius
 from micromacro.systems.rotated_barrier import rotation
 
 DRAWS = 2_000_000
 FOLLOWED = 20_000
 HIGH = 6.0
 FEWEST = 100
+EVEN = (0.9, 4.1)
+KNOTS = 25
 SLOW = {
     "half-moon-learned": {"x": lambda q: radius(q)[0]},
     "hidden-barrier-rotated": {"x": lambda q: (rotation(10).T @ q)[0], "y": lambda q: (rotation(10).T @ q)[1]},
@@ -47,7 +51,7 @@ def main(outs: list[str]) -> None:
             known = np.asarray(jax.jit(jax.vmap(variable))(draws[:FOLLOWED]))
             print(f"  {f'|Spearman| of ξ and {name}':<44}{abs(spearmanr(known, z[:FOLLOWED])[0]):.4f}")
             if name == "x" and summary["case"] == "half-moon-learned":
-                _print_change_of_variable(result, z[:FOLLOWED], known)
+                _print_change_of_variable(result)
         print(f"  {'force evaluations':<44}{summary['force_evaluations']:,}")
         print(f"  {'wall time (s)':<44}{summary['wall_seconds']:.0f}")
 
@@ -68,28 +72,24 @@ def _print_free_energy(result: Result, z: np.ndarray) -> None:
     _print_difference("F against exact draws", surface.free_energy, exact, surface.stderr, noise)
 
 
-def _print_change_of_variable(result: Result, z: np.ndarray, x: np.ndarray) -> None:
-    surface = result.free_energy
-    centres = surface.grid.points[:, 0]
-    order = np.argsort(z)
-    inverse = UnivariateSpline(z[order], x[order], k=4, s=len(z) * np.var(x - _smoothed(z, x)))
-    slope = np.abs(inverse.derivative()(centres))
-    expected = np.asarray(double_well(inverse(centres))) - np.log(slope)
-    known = (centres > z.min()) & (centres < z.max())
-    residual = np.std(x - inverse(z)) / np.ptp(x)
-    print(f"  {'spread of x at given ξ, of its range':<44}{residual:.4f}")
+def _print_change_of_variable(result: Result) -> None:
+    """F of the half-moon's x in closed form, moved to z by a smooth x(z) that is fitted to evenly spread states."""
+    rng = np.random.default_rng(54321)
+    x = rng.uniform(EVEN[0], EVEN[1], FOLLOWED)
+    y = 1 + np.sqrt(VARIANCE) * rng.standard_normal(FOLLOWED)
+    z = result.coarse_values(np.asarray(jax.vmap(observe)(np.column_stack([x, y]))))[:, 0]
+    basis = SplineTransformer(n_knots=KNOTS, extrapolation="linear", knots="quantile")
+    inverse = make_pipeline(basis, LinearRegression()).fit(z[:, None], x)
+    residual = np.std(x - inverse.predict(z[:, None])) / np.ptp(x)
+    centres = result.free_energy.grid.points
+    step = 1e-4 * np.ptp(z)
+    slope = np.abs(inverse.predict(centres + step) - inverse.predict(centres - step)) / (2 * step)
+    expected = np.asarray(double_well(inverse.predict(centres))) - np.log(slope)
+    known = (centres[:, 0] > np.quantile(z, 0.005)) & (centres[:, 0] < np.quantile(z, 0.995))
     expected = np.where(known, expected, np.nan)
+    print(f"  {'spread of x at given ξ, of its range':<44}{residual:.4f}")
+    surface = result.free_energy
     _print_difference("F against F(x), variable changed", surface.free_energy, expected, surface.stderr, 0 * expected)
-
-
-def _smoothed(z: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The mean of x over neighbours in z."""
-    order = np.argsort(z)
-    kernel = np.ones(101) / 101
-    smooth = np.convolve(x[order], kernel, "same") / np.convolve(np.ones(len(x)), kernel, "same")
-    found = np.empty_like(x)
-    found[order] = smooth
-    return found
 
 
 def _print_difference(words: str, found, exact, stderr, noise) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -18,6 +19,7 @@ from micromacro.coupling.checks import Check, not_applicable
 from micromacro.coupling.weights import generator_free_energy
 from micromacro.errors import MicromacroError
 from micromacro.estimates.surface import FreeEnergySurface
+from micromacro.learners.hidden_barriers import HiddenBarrier, hidden_barriers
 from micromacro.pipeline import Sampled
 from micromacro.reduction import Reduction
 from micromacro.systems.model import OverdampedSystem
@@ -27,6 +29,7 @@ LARGEST_FREE_ENERGY_GAP = 0.15
 LARGEST_VARIATION = 0.1
 LARGEST_SCORE = 4.0
 ROUTE_TOLERANCE = 0.02
+MOST_NAMED = 3
 
 
 def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.RawDraws | None) -> dict[str, Check]:
@@ -54,6 +57,21 @@ def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.
     )
     order = ["restriction", "mixing", "free_energy", "conditionals", "closures", "dynamics", "overlap"]
     return {name: rows[name] for name in [*order, "effective_sample_size"]}
+
+
+def hidden_barriers_of(run: stages.Run, sampled: Sampled) -> tuple[HiddenBarrier, ...]:
+    """What ξ does not see and local moves do not cross: the windows that mix worst, by the run without a generator."""
+    local = sampled.local
+    if local is None or local.exchanged or not sampled.stationary:
+        return ()
+    first = int(np.median(local.first))
+    position = local.frames.position[first:]
+    observed = np.asarray(jax.jit(jax.vmap(run.case.system.observe))(position.reshape(-1, position.shape[-1])))
+    start = np.broadcast_to(sampled.start, position.shape[1:3]) if local.start is None else local.start
+    frames, centres = observed.reshape(*position.shape[:3], -1), np.asarray(local.windows.centers)
+    names = [f"q{axis + 1}" for axis in range(frames.shape[-1])]
+    rng = np.random.default_rng([run.case.seed, 2])
+    return hidden_barriers(frames, start, centres, rng, names=names, most=MOST_NAMED)
 
 
 def _mixing(run: stages.Run, sampled: Sampled) -> Check:

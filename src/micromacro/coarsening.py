@@ -21,6 +21,7 @@ from micromacro.learners.alignment import align
 from micromacro.learners.choosing import choose_points
 from micromacro.learners.kinds import KINDS, learner
 from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
+from micromacro.learners.linear import VampLearner
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
 from micromacro.learners.scaling import data_range
 from micromacro.sampling.euler_maruyama import simulate
@@ -30,6 +31,8 @@ BUDGET_SHARE = 0.4
 SAVED_FRAMES = 100
 FRAMES_PER_LAG = 10
 HIGH, TINY = 15.0, 1e-300
+MARGIN = 0.05
+"""Of the range, by which a coordinate that goes on beyond the data may exceed them."""
 BURSTS, MAHALANOBIS = "bursts", "mahalanobis"
 OF_THE_LOOP = (
     "kind",
@@ -179,7 +182,8 @@ def _learn(
             values = alignment.of_values(values)
             change = float(np.max(1 - alignment.correlation))
         advance(1)
-        return records.learned_record(found, *data_range(values, data.weight), change)
+        margin = MARGIN if KINDS[_settings(run.case).kind].needs_series else 0.0
+        return records.learned_record(found, *data_range(values, data.weight, margin=margin), change)
 
     record = run.stage(f"coarsen_{number}", 1, "fits", compute)
     found, lower, upper, change = records.read_learned(record)
@@ -206,6 +210,9 @@ def check_learning(case: Case) -> None:
     """Refuse what would be refused after the first exploration. **Raises:** `InputError`."""
     settings = _settings(case)
     learner_of(settings)
+    if settings.kind == VampLearner.kind and settings.rounds > 1 and case.system.has_density:
+        remedy = "It takes no weights, which states along ξ have. Set coarse.rounds to 1, or learn with kind 'tica'."
+        raise InputError("coarse.rounds", f"be 1 for kind {settings.kind!r}", settings.rounds, remedy=remedy)
     if KINDS[settings.kind].needs_series and settings.lag is None:
         raise InputError("coarse.lag", f"be given for kind {settings.kind!r}, in units of time", "nothing")
 

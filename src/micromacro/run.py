@@ -17,7 +17,7 @@ import micromacro
 from micromacro import finish, pipeline, stages
 from micromacro.cases.case import Case
 from micromacro.chain import sample_micro_macro
-from micromacro.checking import run_checks
+from micromacro.checking import hidden_barriers_of, run_checks
 from micromacro.closures.bursts import BurstClosure
 from micromacro.closures.files import PROJECTED, read_closures, write_closures
 from micromacro.closures.kernels import kernel_width
@@ -119,6 +119,7 @@ def run(
         "basins": finish.basins(under_way, sampled),
         "consistency": {name: check.as_dict() for name, check in checks.items()},
         "rounds": list(sampled.rounds),
+        "hidden_barriers": [barrier.sentence for barrier in hidden_barriers_of(under_way, sampled)],
         "coarsening": coarsening and coarsening.as_dict(),
         "chain": sampled.chain,
         "generator_quality": quality and quality.as_dict(),

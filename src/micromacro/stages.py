@@ -99,8 +99,9 @@ def explore_stage(run: Run) -> Exploration:
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
+        before = run.engine.evaluations
         found = explore(run.engine, case.coarse, case.system.initial, plan.EXPLORERS, run.key(1))
-        advance(run.engine.evaluations)
+        advance(run.engine.evaluations - before)
         return records.exploration_record(found)
 
     total = plan.exploration_cost(len(case.system.initial), plan.EXPLORERS)

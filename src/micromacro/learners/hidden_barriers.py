@@ -67,6 +67,7 @@ def hidden_barriers(
     *,
     threshold: float = THRESHOLD,
     names: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> tuple[HiddenBarrier, ...]:
     """The windows whose walkers do not mix, the worst first; none where p(q | z) mixes everywhere.
 
@@ -77,10 +78,13 @@ def hidden_barriers(
     - `centres`: of the windows.
     - `threshold`: on split-R̂, between halves of walkers and between groups of the same starting point.
     - `names`: of the coordinates, for sentences; "coordinate 0" and so on where left out.
+    - `most`: how many windows to name; `None` for all.
     """
+    every = np.array([_worst_rhat(frames[:, window], start[window]) for window in range(len(centres))])
+    worst = [int(window) for window in np.argsort(-every.max(axis=1), kind="stable")[:most]]
     found = []
-    for window, centre in enumerate(centres):
-        rhat = _worst_rhat(frames[:, window], start[window])
+    for window in worst:
+        rhat, centre = every[window], centres[window]
         coordinate = int(np.argmax(rhat))
         if rhat[coordinate] > threshold:
             name = names[coordinate] if names is not None else f"coordinate {coordinate}"

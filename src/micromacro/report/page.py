@@ -19,6 +19,7 @@ from micromacro.report.tables import (
     consistency_table,
     cost_table,
     facts,
+    hidden_table,
     provenance,
     rounds_table,
     verdict,
@@ -74,7 +75,11 @@ def _sections(data: ReportData) -> list[Section]:
             reduced_pictures(data),
             [agreement_table(data)],
         ),
-        Section("Consistency", "Every check of the micro against the macro side.", tables=[consistency_table(data)]),
+        Section(
+            "Consistency",
+            "Every check of the micro against the macro side, and what local moves alone do not cross at fixed ξ.",
+            tables=[consistency_table(data), hidden_table(data)],
+        ),
         Section("Cost", "Nothing left out: training data and failed rounds are included.", tables=_cost_tables(data)),
     ]
 

@@ -108,3 +108,9 @@ def provenance(data: ReportData) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def hidden_table(data: ReportData) -> Table:
+    """One row per hidden barrier that was named."""
+    found = data.summary.get("hidden_barriers") or []
+    return Table(["hidden barriers"], [[sentence] for sentence in found], [""] * len(found))

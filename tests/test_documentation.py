@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from micromacro.cases import schema
+from micromacro.cases.feature_sections import FEATURES
 from micromacro.cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -30,10 +31,17 @@ def test_help_texts_are_those_of_the_commands(update):
 
 def test_every_key_of_the_case_file_is_documented():
     page = (ROOT / "docs" / "case-file.md").read_text(encoding="utf-8")
-    sections = [schema.CaseFile, schema.OverdampedSection, schema.StochasticSection, schema.CoarseSection]
-    sections += [schema.BiasSection, schema.GeneratorSection, schema.CoupleSection, schema.CloseSection]
+    sections = [schema.CaseFile, schema.OverdampedSection, schema.StochasticSection, schema.FunctionSection]
+    sections += [schema.LearnedSection, schema.ExploreSection, schema.BiasSection, schema.GeneratorSection]
+    sections += [schema.CoupleSection, schema.CloseSection, *FEATURES.values()]
     for key in {key for section in [*sections, schema.BudgetSection] for key in section.model_fields}:
         assert f"`{key}`" in page or f"`[{key}]`" in page, key
+
+
+def test_every_kind_of_feature_and_of_learner_is_documented():
+    page = (ROOT / "docs" / "case-file.md").read_text(encoding="utf-8")
+    for kind in (*FEATURES, *schema.LEARNED):
+        assert f'`"{kind}"`' in page, kind
 
 
 def example_of(page: str) -> str:
@@ -42,7 +50,7 @@ def example_of(page: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/equation-free.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/equation-free.md", "docs/learned-coarse-variables.md"])
 def test_python_example_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example_of(page), page, "exec"), {})

@@ -16,6 +16,8 @@ NUMERICAL = [
     "coupling",
     "closures",
     "equation_free",
+    "diffusion_maps",
+    "learners",
 ]
 
 

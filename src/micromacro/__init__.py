@@ -13,10 +13,25 @@ if TYPE_CHECKING:
     from micromacro.cases.case import BiasSettings as BiasSettings
     from micromacro.cases.case import Case as Case
     from micromacro.cases.case import CloseSettings as CloseSettings
+    from micromacro.cases.case import CoarsenSettings as CoarsenSettings
     from micromacro.cases.case import CoupleSettings as CoupleSettings
+    from micromacro.cases.case import ExploreSettings as ExploreSettings
     from micromacro.cases.case import GeneratorSettings as GeneratorSettings
     from micromacro.cases.file import load_case as load_case
     from micromacro.coordinates.coarse import CoarseVariable as CoarseVariable
+    from micromacro.coordinates.coarse import unlearned as unlearned
+    from micromacro.diffusion_maps.conditional_lifting import lift_conditional as lift_conditional
+    from micromacro.diffusion_maps.diffusion_map import fit_diffusion_map as fit_diffusion_map
+    from micromacro.diffusion_maps.lifting import DoubleSettings as DoubleSettings
+    from micromacro.diffusion_maps.lifting import fit_double_maps as fit_double_maps
+    from micromacro.diffusion_maps.nystrom import nystrom_extension as nystrom_extension
+    from micromacro.diffusion_maps.settings import DiffusionMapSettings as DiffusionMapSettings
+    from micromacro.learners.diffusion_map import DiffusionMapLearner as DiffusionMapLearner
+    from micromacro.learners.learner import TimeSeries as TimeSeries
+    from micromacro.learners.learner import TrainingData as TrainingData
+    from micromacro.learners.linear import TicaLearner as TicaLearner
+    from micromacro.learners.linear import VampLearner as VampLearner
+    from micromacro.learners.vampnet import VampNetLearner as VampNetLearner
     from micromacro.run import Result as Result
     from micromacro.run import run as run
     from micromacro.systems.model import OverdampedSystem as OverdampedSystem
@@ -32,10 +47,25 @@ _HOMES = {
     "GeneratorSettings": "cases.case",
     "CoupleSettings": "cases.case",
     "CloseSettings": "cases.case",
+    "ExploreSettings": "cases.case",
+    "CoarsenSettings": "cases.case",
     "load_case": "cases.file",
     "CoarseVariable": "coordinates.coarse",
+    "unlearned": "coordinates.coarse",
     "OverdampedSystem": "systems.model",
     "StochasticSystem": "systems.model",
+    "DiffusionMapSettings": "diffusion_maps.settings",
+    "fit_diffusion_map": "diffusion_maps.diffusion_map",
+    "nystrom_extension": "diffusion_maps.nystrom",
+    "DoubleSettings": "diffusion_maps.lifting",
+    "fit_double_maps": "diffusion_maps.lifting",
+    "lift_conditional": "diffusion_maps.conditional_lifting",
+    "TrainingData": "learners.learner",
+    "TimeSeries": "learners.learner",
+    "DiffusionMapLearner": "learners.diffusion_map",
+    "TicaLearner": "learners.linear",
+    "VampLearner": "learners.linear",
+    "VampNetLearner": "learners.vampnet",
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

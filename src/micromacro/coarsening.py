@@ -284,7 +284,8 @@ def _series(run: stages.Run, states: States, of_state: Callable, number: int) ->
         remedy = "Lower [system] time_step."
         raise PhysicsError("a trajectory left the finite numbers", where="learning the coarse variable", remedy=remedy)
     features = np.stack([np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(frame))) for frame in moved.saved])
-    weight = np.broadcast_to(states.weight, features.shape[:2])
+    # equal weights are none: vamp, which takes none, can learn from them
+    weight = None if np.ptp(states.weight) == 0 else np.broadcast_to(states.weight, features.shape[:2])
     return TimeSeries(features, every * system.time_step, weight)
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import UnivariateSpline
@@ -45,7 +46,7 @@ def main(outs: list[str]) -> None:
         _print_free_energy(result, z)
         for name, variable in SLOW.get(summary["case"], {}).items():
             known = np.asarray(jax.jit(jax.vmap(variable))(draws[:FOLLOWED]))
-            print(f"  {f'|Spearman| of ξ and {name}':<44}{abs(spearmanr(known, z[:FOLLOWED])[0]):.4f}")
+            print(f"  {f'|Spearman| of ξ and {name}':<44}{abs(spearmanr(known, z[:FOLLOWED]).statistic):.4f}")
             if name == "x" and summary["case"] == "half-moon-learned":
                 _print_change_of_variable(result, z[:FOLLOWED], known)
         print(f"  {'force evaluations':<44}{summary['force_evaluations']:,}")
@@ -74,7 +75,7 @@ def _print_change_of_variable(result: Result, z: np.ndarray, x: np.ndarray) -> N
     order = np.argsort(z)
     inverse = UnivariateSpline(z[order], x[order], k=4, s=len(z) * np.var(x - _smoothed(z, x)))
     slope = np.abs(inverse.derivative()(centres))
-    expected = np.asarray(double_well(inverse(centres))) - np.log(slope)
+    expected = np.asarray(double_well(jnp.asarray(inverse(centres)))) - np.log(slope)
     known = (centres > z.min()) & (centres < z.max())
     residual = np.std(x - inverse(z)) / np.ptp(x)
     print(f"  {'spread of x at given ξ, of its range':<44}{residual:.4f}")

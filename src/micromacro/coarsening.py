@@ -84,6 +84,7 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
     settings = _settings(run.case)
     states = _first_states(run)
     coarse, rows, settled = None, [], None
+    reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
     for number in range(1, settings.rounds + 1):
         coarse, row = _learn(run, number, states, coarse)
         rows.append(row)
@@ -95,7 +96,6 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
             reason = "no bias is meaningful without a density: ξ was learned once"
             break
         if number == settings.rounds:
-            reason = f"ξ was learned {number} times, as [coarse] rounds allows"
             break
         try:
             states = _biased_states(run, number, coarse)
@@ -299,8 +299,9 @@ def _weight(log_weight: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
 
 def _under_adaptive_bias(part: stages.Run) -> States:
     _, explored = exploring.explore(part, plan.Budget(part.case.budget))
-    position = explored.found.position
-    log_weight = np.log(np.maximum(explored.found.weight, TINY)).reshape(-1)
+    found = explored.found
+    assert found is not None, "an adaptive bias was asked for"
+    position, log_weight = found.position, np.log(np.maximum(found.weight, TINY)).reshape(-1)
     return States(position.reshape(-1, position.shape[-1]), _weight(log_weight))
 
 

@@ -8,7 +8,7 @@ $(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of po
 import numpy as np
 from jaxtyping import Float
 from scipy.cluster.hierarchy import linkage
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.spatial.distance import squareform
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
@@ -44,7 +44,8 @@ def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
     low, high = np.log(start), np.log(max(squares.max(), start))
     if excess(low) >= 0:
         return start
-    return float(np.exp(brentq(excess, low, high, xtol=1e-3)))
+    found = root_scalar(excess, bracket=(low, high), xtol=1e-3)
+    return float(np.exp(found.root))
 
 
 def _joining(squares: Float[np.ndarray, "n n"]) -> float:

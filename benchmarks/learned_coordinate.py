@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import UnivariateSpline
-from scipy.stats import spearmanr
 
 from micromacro.cli.results import load_result
+from micromacro.learners.metrics import rank_correlation
 from micromacro.run import Result
 from micromacro.systems.half_moon import double_well, radius
 from micromacro.systems.rotated_barrier import rotation
@@ -46,7 +46,7 @@ def main(outs: list[str]) -> None:
         _print_free_energy(result, z)
         for name, variable in SLOW.get(summary["case"], {}).items():
             known = np.asarray(jax.jit(jax.vmap(variable))(draws[:FOLLOWED]))
-            print(f"  {f'|Spearman| of ξ and {name}':<44}{abs(spearmanr(known, z[:FOLLOWED]).statistic):.4f}")
+            print(f"  {f'|Spearman| of ξ and {name}':<44}{abs(rank_correlation(known, z[:FOLLOWED])):.4f}")
             if name == "x" and summary["case"] == "half-moon-learned":
                 _print_change_of_variable(result, z[:FOLLOWED], known)
         print(f"  {'force evaluations':<44}{summary['force_evaluations']:,}")

@@ -7,18 +7,15 @@ $(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of po
 
 import numpy as np
 from jaxtyping import Float
-from scipy.cluster.hierarchy import linkage
 from scipy.optimize import root_scalar
-from scipy.spatial.distance import squareform
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
 from micromacro.diffusion_maps.kernel import squared_distances
+from micromacro.diffusion_maps.spread import joining_bandwidth
 
 MOST_POINTS = 1500
 SEEN = 1 / 30
 """Share of the points that half of them see at least."""
-LOOSEST = 5.0
-"""Exponent d²/4ε at which two groups of points are still tied."""
 
 
 def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator) -> float:
@@ -30,7 +27,7 @@ def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator)
     squares = squared_distances(points[rows])
     np.fill_diagonal(squares, 0.0)
     steepest = kernel_scaling(squares).bandwidth
-    return max(steepest, _seeing(squares, steepest), _joining(squares))
+    return max(steepest, _seeing(squares, steepest), joining_bandwidth(squares, strays=1.0))
 
 
 def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
@@ -46,9 +43,3 @@ def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
         return start
     found = root_scalar(excess, bracket=(low, high), xtol=1e-3)
     return float(np.exp(found.root))
-
-
-def _joining(squares: Float[np.ndarray, "n n"]) -> float:
-    """The ε at which the nearest of two groups of points are just tied."""
-    joined = linkage(squareform(squares, checks=False), "single")
-    return float(joined[:, 2].max() / (4 * LOOSEST))

@@ -3,7 +3,7 @@ STAMP := .venv/installed
 PEERS := .venv-peers/installed
 MAP_PEERS := .venv-pydiffmap/installed .venv-datafold/installed
 
-.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-diffusion-maps clean
+.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps clean
 
 .venv: $(STAMP)
 
@@ -54,6 +54,12 @@ $(PEERS): benchmarks/peers/requirements.txt
 	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
 	touch $@
 
+bench-learned: $(STAMP)
+	$(BIN)/python -m benchmarks.half_moon_map
+	$(BIN)/python -m benchmarks.diffusion_map_convergence
+	$(BIN)/python -m benchmarks.learned_coordinate_cost
+	$(BIN)/python -m benchmarks.lifting
+
 bench-diffusion-maps: $(STAMP) $(MAP_PEERS)
 	$(BIN)/python -m benchmarks.diffusion_maps
 
@@ -64,5 +70,5 @@ bench-diffusion-maps: $(STAMP) $(MAP_PEERS)
 	touch $@
 
 clean:
-	rm -rf .venv runs build dist .cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* runs build dist .cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,9 +10,10 @@ Two errors, each with the bandwidth that balances its bias against its fluctuati
   is of compact manifolds. The tails of a Gaussian cloud are always sparse: eigenvectors there sit on single points, and
   are kept apart by matching modes by their overlap; the same modes by weighted points drawn evenly are the line after.
 
-`python -m benchmarks.diffusion_map_convergence` prints the table.
+`python -m benchmarks.diffusion_map_convergence` prints the table; with `--quick` one of few points and draws.
 """
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from micromacro.diffusion_maps.spectrum import matched
 
 ALPHA = 0.5
 COUNTS, SEEDS = (200, 400, 800, 1600), 10
+QUICK_COUNTS, QUICK_SEEDS = (100, 200, 400), 3
 SPARE = 4  # eigenvectors beyond those wanted, among which to match
 REACH = 5.0  # half the width that weighted points are drawn over, in standard deviations
 
@@ -175,9 +177,12 @@ def _study(system: System, counts: tuple[int, ...], seeds: int, smoothness: int,
 
 def main() -> None:
     """Print the table."""
-    print(f"{'system':20}{'error':12}" + "".join(f"{count:>9}" for count in COUNTS) + "   exponent        predicted")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="few points and draws")
+    counts, seeds = (QUICK_COUNTS, QUICK_SEEDS) if parser.parse_args().quick else (COUNTS, SEEDS)
+    print(f"{'system':20}{'error':12}" + "".join(f"{count:>9}" for count in counts) + "   exponent        predicted")
     for system in SYSTEMS:
-        for name, found in zip(("pointwise", "spectral"), convergence(system, COUNTS, SEEDS), strict=True):
+        for name, found in zip(("pointwise", "spectral"), convergence(system, counts, seeds), strict=True):
             errors = "".join(f"{error:9.4f}" for error in found.errors)
             fitted = f"{found.exponent:8.3f} ± {found.exponent_stderr:.3f}"
             print(f"{system.name:20}{name:12}{errors}{fitted}{found.predicted:12.3f}", flush=True)

@@ -65,7 +65,7 @@ class Coarsening:
     **Arguments:**
 
     - `rounds`: for each the states that were learned from, the change of ξ since the round before, its range, the
-      eigenvalues and time scales found.
+      eigenvalues and, for learners that see time, the time scales found.
     - `settled`: whether the last change was within the tolerance; `None` where there was one round alone.
     - `reason`: why it ended.
     """
@@ -88,8 +88,18 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
     settings = _settings(run.case)
     states = _first_states(run)
     coarse, rows, settled = None, [], None
+    reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
+    reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
     for number in range(1, settings.rounds + 1):
-        coarse, row = _learn(run, number, states, coarse)
+        try:
+            if coarse is not None:
+                states = _pooled(settings, states, _biased_states(run, number - 1, coarse))
+            coarse, row = _learn(run, number, states, coarse)
+        except BudgetError:
+            if coarse is None:
+                raise
+            reason = "the budget's share for learning ξ was spent"
+            break
         rows.append(row)
         settled = None if row["change"] is None else bool(row["change"] <= settings.tolerance)
         if settled:
@@ -97,14 +107,6 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
             break
         if not run.case.system.has_density:
             reason = "no bias is meaningful without a density: ξ was learned once"
-            break
-        if number == settings.rounds:
-            reason = f"ξ was learned {number} times, as [coarse] rounds allows"
-            break
-        try:
-            states = _pooled(settings, states, _biased_states(run, number, coarse))
-        except BudgetError:
-            reason = "the budget's share for learning ξ was spent"
             break
     assert coarse is not None
     return run.within("", replace(run.case, coarse=coarse)), Coarsening(tuple(rows), settled, reason)
@@ -206,6 +208,7 @@ def _learn(
 
     record = run.stage(f"coarsen_{number}", 1, "fits", compute)
     found, lower, upper, change = records.read_learned(record)
+    scales = found.diagnostics.time_scales
     row = {
         "round": number,
         "states": found.diagnostics.points,
@@ -214,6 +217,7 @@ def _learn(
         "upper": upper.tolist(),
         "error": found.diagnostics.error,
         "eigenvalues": np.asarray(found.diagnostics.eigenvalues).tolist(),
+        "time_scales": None if scales is None else np.asarray(scales).tolist(),
         "force_evaluations": run.engine.evaluations,
     }
     return _coarse_variable(run.case, found, lower, upper), row
@@ -256,12 +260,24 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
         series = _series(run, states, of_state, number)
     if settings.covariance == BURSTS:
         bursts = BurstNoiseSettings(copies=settings.copies, steps=settings.burst_steps)
+        _require(run, len(values) * bursts.copies * bursts.steps, "bursts", "copies")
         noise = noise_from_bursts(system, of_state, states.position, bursts, run.key(720 + number))
         run.engine.evaluations += noise.evaluations
     else:
         noise = noise_from_model(system, of_state, states.position)
     metric = noise.metric if settings.kernel == MAHALANOBIS else None
     return TrainingData(values, states.weight, metric, noise.covariances, series)
+
+
+def _require(run: stages.Run, cost: int, what: str, setting: str) -> None:
+    """Refuse what the budget's share for learning cannot hold. **Raises:** `BudgetError`."""
+    if run.case.budget is None or run.engine.evaluations + cost <= BUDGET_SHARE * run.case.budget:
+        return
+    least = int(np.ceil((run.engine.evaluations + cost) / BUDGET_SHARE))
+    raise BudgetError(
+        f"budget must be at least {least} force evaluations for {what}; got {run.case.budget}. "
+        f"Raise --budget, or lower [coarse] points or {setting}."
+    )
 
 
 def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
@@ -326,8 +342,9 @@ def _weight(log_weight: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
 
 def _under_adaptive_bias(part: stages.Run) -> States:
     _, explored = exploring.explore(part, plan.Budget(part.case.budget))
-    position = explored.found.position
-    log_weight = np.log(np.maximum(explored.found.weight, TINY)).reshape(-1)
+    found = explored.found
+    assert found is not None, "an adaptive bias was asked for"
+    position, log_weight = found.position, np.log(np.maximum(found.weight, TINY)).reshape(-1)
     return States(position.reshape(-1, position.shape[-1]), _weight(log_weight))
 
 

@@ -61,6 +61,8 @@ def test_stray_is_tied_and_half_the_points_are_not():
     for points, expected in ((line, 1 / 20), (stray, 51**2 / 20), (halves, 1 / 20)):
         squares = (points[:, None] - points) ** 2
         assert joining_bandwidth(squares) == pytest.approx(expected)
+    gap = halves[len(line)] - line[-1]
+    assert joining_bandwidth((halves[:, None] - halves) ** 2, strays=1.0) == pytest.approx(gap**2 / 20)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from micromacro.errors import InputError
-from micromacro.learners.scaling import data_range, fit_arc_length, gradient_squares, noise_of_features
+from micromacro.learners.scaling import data_range, fit_arc_length, gradient_squares
 
 X = np.sort(np.random.default_rng(0).uniform(-2, 2, 4000))
 
@@ -23,7 +23,7 @@ def saturated(steepness: float) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_saturating_coordinate_becomes_the_length_along_the_line():
     value, slope = saturated(2.0)
-    scale = fit_arc_length(value, squares_of(slope), np.ones(len(X)))
+    scale = fit_arc_length(value, squares_of(slope), np.ones(len(X)), floor=1e-8)
     z = np.asarray(jax.jit(jax.vmap(scale))(value))[:, 0]
     inner = np.abs(X) < 1.8
     # the slope falls a thousandfold, from bin to bin by a seventh: its course within a bin costs little
@@ -88,16 +88,6 @@ def test_components_of_different_numbers_of_knots_keep_their_scales():
     pairs = np.hstack([0 * tried, tried])
     found, expected = jax.jit(jax.vmap(both))(pairs)[:, 1], jax.jit(jax.vmap(alone))(tried)[:, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_noise_of_features_is_moved_by_their_jacobian():
-    points, noise = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([[1.0, 0.2], [0.2, 0.5]])
-    found = noise_of_features(lambda q: jnp.array([q[0] * q[1], q[0], q[1] ** 2]), points, noise)
-    for (x, y), covariance in zip(points, found, strict=True):
-        jacobian = np.array([[y, x], [1, 0], [0, 2 * y]])
-        np.testing.assert_allclose(covariance, jacobian @ noise @ jacobian.T, rtol=1e-12)
-    own = noise_of_features(lambda q: 2 * q, points, np.stack([noise, 3 * noise]))
-    np.testing.assert_allclose(own, np.stack([4 * noise, 12 * noise]))
 
 
 def test_the_range_keeps_within_the_data_and_counts_points_not_weights():

@@ -213,10 +213,8 @@ class CloseSettingsSection(Section):
 class CloseSection(CloseSettingsSection):
     """`[close]`."""
 
-    observables: Annotated[dict[Name, Reference], Field(default_factory=dict)]
-    basins: Annotated[
-        dict[Name, Annotated[list[Point], Field(min_length=2, max_length=2)]], Field(default_factory=dict)
-    ]
+    observables: dict[Name, Reference] = Field(default_factory=dict)
+    basins: dict[Name, Annotated[list[Point], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
 
 
 class BudgetSection(Section):

@@ -14,13 +14,15 @@ def coarse(
     out: Out,
     states: Annotated[
         Path,
-        typer.Argument(metavar="STATES", help="A .npy file of states (n, D), or an .npz file that holds them as q."),
+        typer.Argument(
+            metavar="STATES", help="A .npy file of observed states (n, Y), or an .npz file that holds them as q."
+        ),
     ],
     output: ArrayFile,
 ) -> None:
     """Evaluate the coarse variable of a run on given states.
 
-    FILE.npz holds q (n, D) and z (n, d).
+    FILE.npz holds q (n, Y) and z (n, d).
     """
     q = _states(states)
     z = load_result(out).coarse_values(q)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from micromacro.diffusion_maps.diffusion_map import fit_diffusion_map
 from micromacro.diffusion_maps.harmonics import GeometricHarmonics, HarmonicsSettings, fit_harmonics
-from micromacro.diffusion_maps.nystrom import NystromExtension, nystrom_extension
+from micromacro.diffusion_maps.nystrom import Extension, nystrom_extension
 from micromacro.diffusion_maps.settings import DiffusionMapSettings
 from micromacro.errors import InputError
 
@@ -60,7 +60,7 @@ class DoubleDiffusionMaps(eqx.Module):
     - `latent_error`: rms of restrict(lift(ψ)) - ψ at held-out ψ, relative to their deviation `(m,)`.
     """
 
-    extension: NystromExtension
+    extension: Extension
     coordinates: tuple[int, ...] = eqx.field(static=True)
     harmonics: GeometricHarmonics
     latent: Float[Array, "n m"]
@@ -118,7 +118,7 @@ def fit_double_maps(
     )
 
 
-def _over(function: NystromExtension | GeometricHarmonics, points: np.ndarray | Array) -> Array:
+def _over(function: Extension | GeometricHarmonics, points: np.ndarray | Array) -> Array:
     return _mapped(function, jnp.asarray(points))
 
 

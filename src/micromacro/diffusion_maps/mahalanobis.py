@@ -24,6 +24,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
+from micromacro.diffusion_maps.settings import checked_weight
 from micromacro.diffusion_maps.spread import joining_bandwidth, spread_landmarks
 from micromacro.errors import InputError
 
@@ -95,7 +96,7 @@ def fit_mahalanobis_map(
     **Raises:** `InputError` for arrays that do not match, for weights that are no measure, and for settings out of
     range.
     """
-    points, weight = np.asarray(points, float), _weight(weight, len(points))
+    points, weight = np.asarray(points, float), checked_weight(weight, len(points), 2)
     _check(points, metric, settings)
     chosen, squares = spread_landmarks(points, metric, settings.landmarks)
     scaling = kernel_scaling(squares)
@@ -120,15 +121,6 @@ def fit_mahalanobis_map(
         stationary=stationary,
         dimension=scaling.dimension,
     )
-
-
-def _weight(weight: np.ndarray | None, count: int) -> np.ndarray:
-    weight = np.ones(count) if weight is None else np.asarray(weight, float)
-    if weight.shape != (count,):
-        raise InputError("weight", f"be one number for each of {count} points", f"shape {weight.shape}")
-    if not (np.all(np.isfinite(weight)) and np.all(weight >= 0) and weight.any()):
-        raise InputError("weight", "be finite, not negative and not all zero", "weights that are no measure")
-    return weight / weight.mean()
 
 
 def _check(points: np.ndarray, metric: np.ndarray, settings: MahalanobisSettings) -> None:

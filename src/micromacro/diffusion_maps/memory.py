@@ -1,5 +1,6 @@
 """How much memory a diffusion map needs, before it is made."""
 
+from micromacro.diffusion_maps.eigenpairs import DIRECT
 from micromacro.diffusion_maps.neighbours import BLOCK
 from micromacro.diffusion_maps.settings import DiffusionMapSettings
 
@@ -10,6 +11,7 @@ EDGE_BYTES = 8 + 4  # value and index of an entry of a sparse matrix
 SYMMETRIC = 1.5  # edges of the graph in either direction per neighbour
 SPARSE_COPIES = 6  # one-sided, its transpose, symmetric, walk, where it has steps, its rows by thread
 LANCZOS = 2  # vectors that ARPACK keeps for each eigenvector
+DIRECT_COPIES = 3  # of a small sparse matrix for the direct solver: whole, overwritten and its vectors
 
 
 def memory_bytes(count: int, features: int, settings: DiffusionMapSettings, *, metric: bool = False) -> int:
@@ -26,6 +28,7 @@ def memory_bytes(count: int, features: int, settings: DiffusionMapSettings, *, m
         edges = walking * settings.neighbours
         graph = int(edges * (5 * DOUBLE + SPARSE_COPIES * SYMMETRIC * EDGE_BYTES))
         modes = DOUBLE * walking * (LANCZOS + 2) * (settings.components + 1)
+        modes += DIRECT_COPIES * DOUBLE * walking**2 if walking <= DIRECT else 0
     result = DOUBLE * count * (2 * settings.components + features + 6)
     blocks = 6 * DOUBLE * BLOCK if metric or walking < count else 0
     return graph + modes + result + blocks

@@ -13,13 +13,13 @@ from jaxtyping import Array, Float
 from scipy.linalg import solve
 
 from micromacro.diffusion_maps.diffusion_map import DiffusionMap
+from micromacro.diffusion_maps.extension import LEAST_DIVISOR
 from micromacro.diffusion_maps.mahalanobis import MahalanobisMap
 from micromacro.diffusion_maps.spread import spread_landmarks
 from micromacro.errors import InputError
 
 BATCH = 256  # points at once
 RIDGE = 1e-3  # of the values at few landmarks, in units of the mean square of a probability
-LEAST_DIVISOR = 0.1  # below, the kernel at a point is wider than the mode and says nothing of it
 SHARPNESS = 0.25  # bandwidth over which ρ is averaged, in units of ε
 
 

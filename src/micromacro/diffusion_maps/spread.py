@@ -9,7 +9,7 @@ STRAYS = 0.01
 """Share of the landmarks that, lying apart, are strays and not a metastable state of their own."""
 
 LOOSEST = 5.0
-"""Exponent d²/4ε at which a stray is tied to the rest: e⁻⁵ a step is faster than any slow variable."""
+"""Exponent d²/4ε at which two groups are still tied: e⁻⁵ a step is faster than any slow variable."""
 
 
 def spread_landmarks(
@@ -34,15 +34,15 @@ def spread_landmarks(
     return np.array(chosen), squares[: len(chosen)].T
 
 
-def joining_bandwidth(squares: Float[np.ndarray, "m m"]) -> float:
+def joining_bandwidth(squares: Float[np.ndarray, "m m"], strays: float = STRAYS) -> float:
     """Least ε at which no few landmarks lie apart, from squared distances between them.
 
-    Below it the slowest mode of the walk is the escape of a stray point. Groups of more than a hundredth of the
-    landmarks may lie apart.
+    Below it the slowest mode of the walk is the escape of a stray point. Groups of more than a share `strays` of the
+    landmarks may lie apart; with a share of one, none may.
     """
     joined = linkage(squareform(np.minimum(squares, squares.T), checks=False), "single")
     count = len(squares)
     sizes = np.append(np.ones(count), joined[:, 3])
     smaller = np.minimum(sizes[joined[:, 0].astype(int)], sizes[joined[:, 1].astype(int)])
-    stray = joined[smaller <= max(STRAYS * count, 1), 2]
+    stray = joined[smaller <= max(strays * count, 1), 2]
     return float(stray.max(initial=0.0) / (4 * LOOSEST))

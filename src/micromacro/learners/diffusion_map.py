@@ -22,8 +22,8 @@ from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surr
 KERNELS = ("gaussian", "variable", "mahalanobis")
 LARGEST_DENSE = 5000
 SURROGATE = SurrogateSettings(steps=12_000, jitter=0.2)
-PRECISE = 0.01
-"""Error, in standard deviations, of landmarks that a surrogate can learn from, and of one that may take their place."""
+PRECISE, CLOSE = 0.01, 0.05
+"""Errors, in standard deviations, of landmarks that a surrogate learns from, and of one that may take their place."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DiffusionMapLearner:
     - `bandwidth`: ε of the kernel; `None` for one at which the coordinate is smooth enough to be biased along.
     - `landmarks`: points that a coordinate sums over.
     - `surrogate`: a network in place of that sum, many times faster; `None` where its error, on points that it did not
-      learn from, is below one per cent of a standard deviation or twice that of the landmarks.
+      learn from, is below five per cent of a standard deviation.
     """
 
     kind: ClassVar[str] = "diffusion-map"
@@ -112,4 +112,4 @@ class DiffusionMapLearner:
         teacher = few if precise else Turned(nystrom_extension(found, len(turn)), jnp.asarray(turn))
         network = fit_surrogate(teacher, found.points, SURROGATE, key)
         of_network = float(np.hypot(np.max(network.error), error if precise else 0.0))
-        return (network, of_network) if self.surrogate or of_network <= max(2 * error, PRECISE) else (few, error)
+        return (network, of_network) if self.surrogate or of_network <= CLOSE else (few, error)

@@ -9,7 +9,7 @@ from micromacro.learners.learner import Diagnostics, Learned, TrainingData
 from micromacro.learners.scaling import Scaled, fit_arc_length, gradient_squares, spread_of_features
 
 MOST_POINTS = 5000
-WEIGHT_BETWEEN = 1e-3
+WEIGHT_BETWEEN = 1e-6
 """Of a point between two others, in medians of those of points."""
 
 

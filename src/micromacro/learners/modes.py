@@ -70,7 +70,8 @@ def independent_modes(found: DiffusionMap | MahalanobisMap, components: int) -> 
 
 def with_modes(found: DiffusionMap | MahalanobisMap, chosen: Int[np.ndarray, "d"]) -> DiffusionMap | MahalanobisMap:
     """The map with some of its modes alone."""
-    kept = {"eigenvectors": found.eigenvectors[:, chosen], "eigenvalues": found.eigenvalues[chosen]}
+    values, rates, vectors = found.eigenvalues[chosen], found.rates[chosen], found.eigenvectors[:, chosen]
+    kept = {"eigenvalues": values, "rates": rates, "eigenvectors": vectors}
     if isinstance(found, MahalanobisMap):
         return replace(found, **kept, landmark_modes=found.landmark_modes[:, chosen])
     return replace(found, **kept)

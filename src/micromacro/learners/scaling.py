@@ -105,16 +105,6 @@ def gradient_squares(
     return values, squares
 
 
-def noise_of_features(
-    features: Callable[[Float[Array, "Y"]], Float[Array, "F"]],
-    observed: Float[np.ndarray, "n Y"],
-    noise: Float[np.ndarray, "*n Y Y"],
-) -> Float[np.ndarray, "n F F"]:
-    r"""The covariance that noise of the observed state gives its features: $J C J^T$ with their Jacobian J."""
-    slope = np.asarray(jax.jit(jax.vmap(jax.jacfwd(features)))(jnp.asarray(observed)))
-    return slope @ noise @ slope.transpose(0, 2, 1)
-
-
 def spread_of_features(features: Float[np.ndarray, "n F"], weight: Float[np.ndarray, "n"]) -> Float[np.ndarray, "F F"]:
     """The diagonal of the features' variances: in place of the noise where it is not known."""
     mean = np.average(features, axis=0, weights=weight)

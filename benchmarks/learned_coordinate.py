@@ -14,14 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-<<<<<<< HEAD
-from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
-=======
-from scipy.interpolate import UnivariateSpline
->>>>>>> i5-fix
 
 from micromacro.cli.results import load_result
 from micromacro.learners.metrics import rank_correlation
@@ -78,13 +73,12 @@ def _print_free_energy(result: Result, z: np.ndarray) -> None:
     _print_difference("F against exact draws", surface.free_energy, exact, surface.stderr, noise)
 
 
-<<<<<<< HEAD
 def _print_change_of_variable(result: Result) -> None:
     """F of the half-moon's x in closed form, moved to z by a smooth x(z) that is fitted to evenly spread states."""
     rng = np.random.default_rng(54321)
     x = rng.uniform(EVEN[0], EVEN[1], FOLLOWED)
     y = 1 + np.sqrt(VARIANCE) * rng.standard_normal(FOLLOWED)
-    z = result.coarse_values(np.asarray(jax.vmap(observe)(np.column_stack([x, y]))))[:, 0]
+    z = result.coarse_values(np.asarray(jax.vmap(observe)(jnp.column_stack([x, y]))))[:, 0]
     basis = SplineTransformer(n_knots=KNOTS, extrapolation="linear", knots="quantile")
     inverse = make_pipeline(basis, LinearRegression()).fit(z[:, None], x)
     residual = np.std(x - inverse.predict(z[:, None])) / np.ptp(x)
@@ -93,18 +87,6 @@ def _print_change_of_variable(result: Result) -> None:
     slope = np.abs(inverse.predict(centres + step) - inverse.predict(centres - step)) / (2 * step)
     expected = np.asarray(double_well(inverse.predict(centres))) - np.log(slope)
     known = (centres[:, 0] > np.quantile(z, 0.005)) & (centres[:, 0] < np.quantile(z, 0.995))
-=======
-def _print_change_of_variable(result: Result, z: np.ndarray, x: np.ndarray) -> None:
-    surface = result.free_energy
-    centres = surface.grid.points[:, 0]
-    order = np.argsort(z)
-    inverse = UnivariateSpline(z[order], x[order], k=4, s=len(z) * np.var(x - _smoothed(z, x)))
-    slope = np.abs(inverse.derivative()(centres))
-    expected = np.asarray(double_well(jnp.asarray(inverse(centres)))) - np.log(slope)
-    known = (centres > z.min()) & (centres < z.max())
-    residual = np.std(x - inverse(z)) / np.ptp(x)
-    print(f"  {'spread of x at given ξ, of its range':<44}{residual:.4f}")
->>>>>>> i5-fix
     expected = np.where(known, expected, np.nan)
     print(f"  {'spread of x at given ξ, of its range':<44}{residual:.4f}")
     surface = result.free_energy

@@ -89,7 +89,6 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
     states = _first_states(run)
     coarse, rows, settled = None, [], None
     reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
-    reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
     for number in range(1, settings.rounds + 1):
         try:
             if coarse is not None:

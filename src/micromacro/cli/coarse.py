@@ -14,9 +14,7 @@ def coarse(
     out: Out,
     states: Annotated[
         Path,
-        typer.Argument(
-            metavar="STATES", help="A .npy file of observed states (n, Y), or an .npz file that holds them as q."
-        ),
+        typer.Argument(metavar="STATES", help="A .npy file of observed states (n, Y), or an .npz file of them as q."),
     ],
     output: ArrayFile,
 ) -> None:

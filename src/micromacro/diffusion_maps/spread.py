@@ -34,15 +34,25 @@ def spread_landmarks(
     return np.array(chosen), squares[: len(chosen)].T
 
 
-def joining_bandwidth(squares: Float[np.ndarray, "m m"], strays: float = STRAYS) -> float:
+def joining_bandwidth(squares: Float[np.ndarray, "m m"]) -> float:
     """Least ε at which no few landmarks lie apart, from squared distances between them.
 
-    Below it the slowest mode of the walk is the escape of a stray point. Groups of more than a share `strays` of the
-    landmarks may lie apart; with a share of one, none may.
+    Below it the slowest mode of the walk is the escape of a stray point. Groups of more than a hundredth of the
+    landmarks may lie apart.
     """
+    edges, smaller = _joints(squares)
+    return float(edges[smaller <= max(STRAYS * len(squares), 1)].max(initial=0.0) / (4 * LOOSEST))
+
+
+def tying_bandwidth(squares: Float[np.ndarray, "m m"]) -> float:
+    """Least ε at which groups of points are tied to one another, from squared distances; a hundredth may lie apart."""
+    edges, smaller = _joints(squares)
+    return float(edges[smaller > max(STRAYS * len(squares), 1)].max(initial=0.0) / (4 * LOOSEST))
+
+
+def _joints(squares: Float[np.ndarray, "m m"]) -> tuple[Float[np.ndarray, "joints"], Float[np.ndarray, "joints"]]:
+    """The squared distance of each joint by which single linkage joins all points, and the size of the smaller side."""
     joined = linkage(squareform(np.minimum(squares, squares.T), checks=False), "single")
-    count = len(squares)
-    sizes = np.append(np.ones(count), joined[:, 3])
+    sizes = np.append(np.ones(len(squares)), joined[:, 3])
     smaller = np.minimum(sizes[joined[:, 0].astype(int)], sizes[joined[:, 1].astype(int)])
-    stray = joined[smaller <= max(strays * count, 1), 2]
-    return float(stray.max(initial=0.0) / (4 * LOOSEST))
+    return joined[:, 2], smaller

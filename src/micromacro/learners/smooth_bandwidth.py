@@ -2,7 +2,7 @@ r"""How wide a kernel must be for a coordinate that is to be biased along.
 
 The bandwidth of greatest slope is the best for the eigenvalues; in many dimensions it lets a point see few others, and
 the coordinate, an average over those it sees, is rough between them and a step between wells. Here a point shall see
-$(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of points shall be out of reach of the rest.
+$(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of points, but strays, shall be out of reach of the rest.
 """
 
 import numpy as np
@@ -11,18 +11,11 @@ from scipy.optimize import root_scalar
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
 from micromacro.diffusion_maps.kernel import squared_distances
-from micromacro.diffusion_maps.spread import joining_bandwidth
+from micromacro.diffusion_maps.spread import tying_bandwidth
 
 MOST_POINTS = 1500
 SEEN = 1 / 30
 """Share of the points that half of them see at least."""
-<<<<<<< HEAD
-STRAYS = 0.01
-"""Share of the points up to which a group of them may be out of reach."""
-LOOSEST = 5.0
-"""Exponent d²/4ε at which two groups of points are still tied."""
-=======
->>>>>>> i5-fix
 
 
 def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator) -> float:
@@ -34,7 +27,7 @@ def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator)
     squares = squared_distances(points[rows])
     np.fill_diagonal(squares, 0.0)
     steepest = kernel_scaling(squares).bandwidth
-    return max(steepest, _seeing(squares, steepest), joining_bandwidth(squares, strays=1.0))
+    return max(steepest, _seeing(squares, steepest), tying_bandwidth(squares))
 
 
 def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
@@ -48,18 +41,5 @@ def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
     low, high = np.log(start), np.log(max(squares.max(), start))
     if excess(low) >= 0:
         return start
-<<<<<<< HEAD
-    return float(np.exp(float(brentq(excess, low, high, xtol=1e-3))))  # pyright: ignore[reportArgumentType]
-
-
-def _joining(squares: Float[np.ndarray, "n n"]) -> float:
-    """The ε at which groups of points, strays apart, are just tied."""
-    joined = linkage(squareform(squares, checks=False), "single")
-    count = len(squares)
-    sizes = np.append(np.ones(count), joined[:, 3])
-    smaller = np.minimum(sizes[joined[:, 0].astype(int)], sizes[joined[:, 1].astype(int)])
-    return float(joined[smaller > STRAYS * count, 2].max(initial=0.0) / (4 * LOOSEST))
-=======
     found = root_scalar(excess, bracket=(low, high), xtol=1e-3)
     return float(np.exp(found.root))
->>>>>>> i5-fix

@@ -46,6 +46,7 @@ class DiffusionMapLearner:
 
     kind: ClassVar[str] = "diffusion-map"
     needs_series: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = True
 
     components: int = 1
     points: int | None = None

@@ -70,7 +70,7 @@ def independent_modes(found: DiffusionMap | MahalanobisMap, components: int) -> 
 
 def with_modes(found: DiffusionMap | MahalanobisMap, chosen: Int[np.ndarray, "d"]) -> DiffusionMap | MahalanobisMap:
     """The map with some of its modes alone."""
-    kept = {"eigenvectors": found.eigenvectors[:, chosen], "eigenvalues": found.eigenvalues[chosen]}
+    kept = {name: getattr(found, name)[..., chosen] for name in ("eigenvectors", "eigenvalues", "rates")}
     if isinstance(found, MahalanobisMap):
         return replace(found, **kept, landmark_modes=found.landmark_modes[:, chosen])
     return replace(found, **kept)

@@ -33,10 +33,10 @@ def _states(path: Path) -> Any:
     import numpy as np
 
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.lib.npyio.NpzFile):
-            with found:
-                found = found["q"]
+        # numpy leaves a broken archive open
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            found = found["q"] if isinstance(found, np.lib.npyio.NpzFile) else found
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError("STATES", "be a .npy file of states, or an .npz file with q", f"{path}: {error}") from error
     real = np.issubdtype(found.dtype, np.integer) or np.issubdtype(found.dtype, np.floating)

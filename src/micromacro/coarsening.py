@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from micromacro import coarsening_records as records
 from micromacro import exploring, pipeline, plan, stages
 from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings
+from micromacro.coarsening_budget import BURSTS, ceiling_along, first_run_steps, require_first, series_steps
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import BudgetError, InputError, PhysicsError
 from micromacro.learners.alignment import align
@@ -22,19 +23,16 @@ from micromacro.learners.choosing import choose_points
 from micromacro.learners.diffusion_map import DiffusionMapLearner
 from micromacro.learners.kinds import KINDS, learner
 from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
-from micromacro.learners.linear import VampLearner
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
 from micromacro.learners.scaling import data_range, gradient_squares
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
 
-BUDGET_SHARE = 0.4
 SAVED_FRAMES = 100
-FRAMES_PER_LAG = 10
 HIGH, TINY = 15.0, 1e-300
 MARGIN = 0.05
 """Of the range, by which a coordinate that goes on beyond the data may exceed them."""
-BURSTS, MAHALANOBIS = "bursts", "mahalanobis"
+MAHALANOBIS = "mahalanobis"
 OF_THE_LOOP = (
     "kind",
     "features",
@@ -87,18 +85,9 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
     """
     settings = _settings(run.case)
     states = _first_states(run)
-    coarse, rows, settled = None, [], None
-    reason = f"ξ was learned {settings.rounds} times, as [coarse] rounds allows"
+    coarse, rows, settled, reason = None, [], None, ""
     for number in range(1, settings.rounds + 1):
-        try:
-            if coarse is not None:
-                states = _pooled(settings, states, _biased_states(run, number - 1, coarse))
-            coarse, row = _learn(run, number, states, coarse)
-        except BudgetError:
-            if coarse is None:
-                raise
-            reason = "the budget's share for learning ξ was spent"
-            break
+        coarse, row = _learn(run, number, states, coarse)
         rows.append(row)
         settled = None if row["change"] is None else bool(row["change"] <= settings.tolerance)
         if settled:
@@ -106,6 +95,14 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
             break
         if not run.case.system.has_density:
             reason = "no bias is meaningful without a density: ξ was learned once"
+            break
+        if number == settings.rounds:
+            reason = f"ξ was learned {number} times, as [coarse] rounds allows"
+            break
+        try:
+            states = _pooled(settings, states, _biased_states(run, number, coarse))
+        except BudgetError:
+            reason = "the budget's share for learning ξ was spent"
             break
     assert coarse is not None
     return run.within("", replace(run.case, coarse=coarse)), Coarsening(tuple(rows), settled, reason)
@@ -151,6 +148,7 @@ def _first_states(run: stages.Run) -> States:
     case = run.case
     if not case.system.has_density:
         return _own_dynamics(run)
+    require_first(case, plan.exploration_cost(len(case.system.initial), plan.EXPLORERS))
     features = _features(case)
     provisional = CoarseVariable(lambda observed: features(observed)[:1], np.array([-1.0]), np.array([1.0]), (False,))
     part = run.within("first", replace(case, coarse=provisional))
@@ -164,18 +162,17 @@ def _own_dynamics(run: stages.Run) -> States:
     """Unbiased trajectories of a system whose density is not known."""
     system, explore = run.case.system, run.case.explore
     walkers = max(explore.walkers, len(system.initial))
-    begun = system.initial[start_labels(len(system.initial), walkers)]
+    begun, steps = system.initial[start_labels(len(system.initial), walkers)], first_run_steps(run.case, walkers)
 
     def compute(advance: Callable) -> xr.Dataset:
-        every = max(1, explore.steps // SAVED_FRAMES)
-        found = simulate(
-            system.drift, system.diffusion, begun, system.time_step, explore.steps, run.key(1), save_every=every
-        )
-        run.engine.evaluations += walkers * explore.steps
-        advance(walkers * explore.steps)
+        every = max(1, steps // SAVED_FRAMES)
+        found = simulate(system.drift, system.diffusion, begun, system.time_step, steps, run.key(1), save_every=every)
+        run.engine.evaluations += walkers * steps
+        advance(walkers * steps)
+        _check_finite(np.asarray(found.saved))
         return xr.Dataset({"position": (("frame", "walker", "state"), np.asarray(found.saved))})
 
-    record = run.stage("first_run", walkers * explore.steps, "walker-steps", compute)
+    record = run.stage("first_run", walkers * steps, "walker-steps", compute)
     position = record["position"].to_numpy()
     flat = position.reshape(-1, position.shape[-1])
     return States(flat, np.ones(len(flat)))
@@ -232,11 +229,11 @@ def check_learning(case: Case) -> None:
     """Refuse what would be refused after the first exploration. **Raises:** `InputError`."""
     settings = _settings(case)
     learner_of(settings)
-    if settings.kind == VampLearner.kind and settings.rounds > 1 and case.system.has_density:
-        remedy = "It takes no weights, which states along ξ have. Set coarse.rounds to 1, or learn with kind 'tica'."
-        raise InputError("coarse.rounds", f"be 1 for kind {settings.kind!r}", settings.rounds, remedy=remedy)
     if KINDS[settings.kind].needs_series and settings.lag is None:
         raise InputError("coarse.lag", f"be given for kind {settings.kind!r}, in units of time", "nothing")
+    if case.system.has_density and settings.rounds > 1 and not KINDS[settings.kind].takes_weights:
+        remedy = "Later rounds learn from weighted states: learn once, or with kind 'tica'."
+        raise InputError("coarse.rounds", f"be 1 for kind {settings.kind!r}", settings.rounds, remedy=remedy)
 
 
 def _pick(run: stages.Run, states: States, number: int) -> States:
@@ -259,7 +256,6 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
         series = _series(run, states, of_state, number)
     if settings.covariance == BURSTS:
         bursts = BurstNoiseSettings(copies=settings.copies, steps=settings.burst_steps)
-        _require(run, len(values) * bursts.copies * bursts.steps, "bursts", "copies")
         noise = noise_from_bursts(system, of_state, states.position, bursts, run.key(720 + number))
         run.engine.evaluations += noise.evaluations
     else:
@@ -268,23 +264,10 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
     return TrainingData(values, states.weight, metric, noise.covariances, series)
 
 
-def _require(run: stages.Run, cost: int, what: str, setting: str) -> None:
-    """Refuse what the budget's share for learning cannot hold. **Raises:** `BudgetError`."""
-    if run.case.budget is None or run.engine.evaluations + cost <= BUDGET_SHARE * run.case.budget:
-        return
-    least = int(np.ceil((run.engine.evaluations + cost) / BUDGET_SHARE))
-    raise BudgetError(
-        f"budget must be at least {least} force evaluations for {what}; got {run.case.budget}. "
-        f"Raise --budget, or lower [coarse] points or {setting}."
-    )
-
-
 def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
     """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
-    system, lag = run.case.system, _settings(run.case).lag
-    assert lag is not None, "check_learning comes first"
-    every = max(1, round(lag / (FRAMES_PER_LAG * system.time_step)))
-    steps = (FRAMES_PER_LAG + 2) * every
+    system = run.case.system
+    every, steps = series_steps(_settings(run.case), system.time_step)
     moved = simulate(
         system.drift,
         system.diffusion,
@@ -295,13 +278,17 @@ def _series(run: stages.Run, states: States, of_state: Callable, number: int) ->
         save_every=every,
     )
     run.engine.evaluations += len(states.position) * steps
-    if not np.all(np.isfinite(moved.saved)):
+    _check_finite(np.asarray(moved.saved))
+    features = np.stack([np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(frame))) for frame in moved.saved])
+    equal = np.all(states.weight == states.weight[0])
+    weight = None if equal else np.broadcast_to(states.weight, features.shape[:2])
+    return TimeSeries(features, every * system.time_step, weight)
+
+
+def _check_finite(saved: np.ndarray) -> None:
+    if not np.all(np.isfinite(saved)):
         remedy = "Lower [system] time_step."
         raise PhysicsError("a trajectory left the finite numbers", where="learning the coarse variable", remedy=remedy)
-    features = np.stack([np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(frame))) for frame in moved.saved])
-    # equal weights are none: vamp, which takes none, can learn from them
-    weight = None if np.ptp(states.weight) == 0 else np.broadcast_to(states.weight, features.shape[:2])
-    return TimeSeries(features, every * system.time_step, weight)
 
 
 def _values(run: stages.Run, coarse: CoarseVariable, position: np.ndarray) -> Float[np.ndarray, "n d"]:
@@ -320,10 +307,7 @@ def _biased_states(run: stages.Run, number: int, coarse: CoarseVariable) -> Stat
 def _along(run: stages.Run, number: int, coarse: CoarseVariable) -> Case:
     """The case of a short run along ξ, with its share of the budget."""
     case, settings = run.case, _settings(run.case)
-    ceiling = None
-    if case.budget is not None:
-        left = int(BUDGET_SHARE * case.budget) - run.engine.evaluations
-        ceiling = max(1, run.engine.evaluations + left // (settings.rounds - number))
+    ceiling = ceiling_along(case, run.engine.evaluations, number)
     bias = BiasSettings(steps=settings.steps, walkers=settings.walkers)
     single = CoupleSettings(rounds=1)
     return replace(case, coarse=coarse, coarsen=None, bias=bias, couple=single, budget=ceiling)

@@ -38,14 +38,14 @@ class Size:
     pieces: int
 
 
-def long_run_size(case: Case) -> Size:
-    """As many walkers as windows would have, and pieces of `[bias] steps`, within the budget."""
+def long_run_size(case: Case, spent: int = 0) -> Size:
+    """As many walkers as windows would have, and pieces of `[bias] steps`, within what is left of the budget."""
     walkers = max((case.bias.walkers or 64) * (case.bias.windows or 16), len(case.system.initial))
     steps, pieces = case.bias.steps, case.couple.rounds + 1
     if case.budget is None:
         return Size(walkers, steps, pieces)
-    plan.Budget(case.budget).require(2 * walkers * plan.FEWEST_STEPS, "this number of walkers")
-    affordable = (case.budget - closure_reserve(case.budget)) // walkers
+    plan.Budget(case.budget).require(spent + 2 * walkers * plan.FEWEST_STEPS, "this number of walkers")
+    affordable = (case.budget - spent - closure_reserve(case.budget)) // walkers
     steps = int(min(steps, affordable))
     return Size(walkers, steps, int(min(pieces, affordable // steps)))
 
@@ -56,7 +56,7 @@ def sample_long_run(run: stages.Run, *, learn: bool) -> Sampled:
     A ξ that drifts out of its range will not come back: what is left of the budget then goes into new walkers from the
     starting points. One that stays is followed until its two last quarters agree and the walkers have mixed.
     """
-    case, size = run.case, long_run_size(run.case)
+    case, size = run.case, long_run_size(run.case, run.engine.evaluations)
     frames = int(np.clip(MOST_STATES // (size.walkers * size.pieces), FEWEST_FRAMES, MOST_FRAMES))
     every = max(1, size.steps // frames)
     total = size.walkers * size.steps * size.pieces

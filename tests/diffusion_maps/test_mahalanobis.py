@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from micromacro.diffusion_maps.mahalanobis import MahalanobisSettings, fit_mahalanobis_map
-from micromacro.diffusion_maps.spread import joining_bandwidth, spread_landmarks
+from micromacro.diffusion_maps.spread import joining_bandwidth, spread_landmarks, tying_bandwidth
 from micromacro.errors import InputError
 
 
@@ -62,7 +62,7 @@ def test_stray_is_tied_and_half_the_points_are_not():
         squares = (points[:, None] - points) ** 2
         assert joining_bandwidth(squares) == pytest.approx(expected)
     gap = halves[len(line)] - line[-1]
-    assert joining_bandwidth((halves[:, None] - halves) ** 2, strays=1.0) == pytest.approx(gap**2 / 20)
+    assert tying_bandwidth((halves[:, None] - halves) ** 2) == pytest.approx(gap**2 / 20)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import typer
 
@@ -32,10 +33,14 @@ def _states(path: Path) -> Any:
     import numpy as np
 
     try:
-        found = np.load(path, allow_pickle=False)
-        q = found["q"] if isinstance(found, np.lib.npyio.NpzFile) else found
-    except (OSError, ValueError, KeyError) as error:
+        # numpy leaves a broken archive open
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            found = found["q"] if isinstance(found, np.lib.npyio.NpzFile) else found
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError("STATES", "be a .npy file of states, or an .npz file with q", f"{path}: {error}") from error
-    if q.ndim != 2 or not np.issubdtype(q.dtype, np.number) or not np.all(np.isfinite(q)):
-        raise InputError("STATES", "hold finite numbers of shape (n, D)", f"{q.dtype} of shape {q.shape}")
-    return q.astype(float)
+    real = np.issubdtype(found.dtype, np.integer) or np.issubdtype(found.dtype, np.floating)
+    if found.ndim != 2 or not real or not np.all(np.isfinite(found)):
+        given = f"{found.dtype} of shape {found.shape}"
+        raise InputError("STATES", "hold finite numbers of shape (n, D)", given)
+    return found.astype(float)

@@ -47,6 +47,7 @@ class DiffusionMapLearner:
 
     kind: ClassVar[str] = "diffusion-map"
     needs_series: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = True
 
     components: int = 1
     points: int | None = None

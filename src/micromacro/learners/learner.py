@@ -141,10 +141,11 @@ class Learned(eqx.Module):
 
 @runtime_checkable
 class Learner(Protocol):
-    """Settings of one kind of learner."""
+    """Settings of one kind of learner: whether it needs trajectories, and takes weighted ones or points."""
 
     kind: ClassVar[str]
     needs_series: ClassVar[bool]
+    takes_weights: ClassVar[bool]
 
     def fit(self, data: TrainingData, key: Key[Array, ""]) -> Learned:
         """A coordinate learned from data."""

@@ -31,6 +31,7 @@ class TicaLearner:
 
     kind: ClassVar[str] = "tica"
     needs_series: ClassVar[bool] = True
+    takes_weights: ClassVar[bool] = True
 
     components: int = 1
     lag: float | None = None
@@ -61,6 +62,7 @@ class VampLearner:
 
     kind: ClassVar[str] = "vamp"
     needs_series: ClassVar[bool] = True
+    takes_weights: ClassVar[bool] = False
 
     components: int = 1
     lag: float | None = None

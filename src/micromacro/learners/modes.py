@@ -70,8 +70,7 @@ def independent_modes(found: DiffusionMap | MahalanobisMap, components: int) -> 
 
 def with_modes(found: DiffusionMap | MahalanobisMap, chosen: Int[np.ndarray, "d"]) -> DiffusionMap | MahalanobisMap:
     """The map with some of its modes alone."""
-    values, rates, vectors = found.eigenvalues[chosen], found.rates[chosen], found.eigenvectors[:, chosen]
-    kept = {"eigenvalues": values, "rates": rates, "eigenvectors": vectors}
+    kept = {name: getattr(found, name)[..., chosen] for name in ("eigenvectors", "eigenvalues", "rates")}
     if isinstance(found, MahalanobisMap):
         return replace(found, **kept, landmark_modes=found.landmark_modes[:, chosen])
     return replace(found, **kept)

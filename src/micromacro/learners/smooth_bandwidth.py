@@ -2,7 +2,8 @@ r"""How wide a kernel must be for a coordinate that is to be biased along.
 
 The bandwidth of greatest slope is the best for the eigenvalues; in many dimensions it lets a point see few others, and
 the coordinate, an average over those it sees, is rough between them and a step between wells. Here a point shall see
-$(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of points, but strays, shall be out of reach of the rest.
+$(\sum_j K_{ij})^2 / \sum_j K_{ij}^2$ others, a share of all, and no group of points, but strays, shall be out of reach
+of the rest.
 """
 
 import numpy as np

@@ -75,6 +75,7 @@ class VampNetLearner:
 
     kind: ClassVar[str] = "vampnet"
     needs_series: ClassVar[bool] = True
+    takes_weights: ClassVar[bool] = True
 
     components: int = 1
     lag: float | None = None

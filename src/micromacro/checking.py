@@ -191,6 +191,8 @@ def _difference(first: ClosureTable, second: ClosureTable, allowance: float) -> 
     Beside their standard errors two routes may differ by `allowance`, a share of the size of the second.
     """
     known = first.finite & second.finite
+    if not known.any():
+        return float("nan"), LARGEST_SCORE
     scores = []
     for name in ("drift", "diffusion"):
         one, other = getattr(first, name)[known], getattr(second, name)[known]

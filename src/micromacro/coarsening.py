@@ -97,7 +97,7 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
             reason = "no bias is meaningful without a density: ξ was learned once"
             break
         if number == settings.rounds:
-            reason = f"ξ was learned {number} times, as [coarse] rounds allows"
+            reason = f"ξ was learned {number} time{'s' if number > 1 else ''}, as [coarse] rounds allows"
             break
         try:
             states = _pooled(settings, states, _biased_states(run, number, coarse))

@@ -5,8 +5,9 @@ import pytest
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
 from micromacro.diffusion_maps.kernel import squared_distances
+from micromacro.diffusion_maps.spread import LOOSEST
 from micromacro.errors import InputError
-from micromacro.learners.smooth_bandwidth import LOOSEST, SEEN, smooth_bandwidth
+from micromacro.learners.smooth_bandwidth import SEEN, smooth_bandwidth
 
 
 def rng() -> np.random.Generator:

@@ -1,6 +1,7 @@
 """Constructors of the built-in cases: a reference system with the settings of its run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +105,8 @@ def _half_moon_learned(name: str, title: str) -> Case:
 def _hidden_barrier_rotated(name: str, title: str) -> Case:
     reference = rotated_barrier(10)
     close = CloseSettings({"mean_q1": component(0), "mean_q2": component(1)})
-    return learning(name, title, reference, reference.exact.known, CoarsenSettings(), close)
+    case = learning(name, title, reference, reference.exact.known, CoarsenSettings(), close)
+    return replace(case, bias=BiasSettings(steps=1000, walkers=32))
 
 
 def _muller_brown(name: str, title: str) -> Case:

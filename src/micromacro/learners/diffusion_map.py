@@ -22,6 +22,8 @@ from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surr
 KERNELS = ("gaussian", "variable", "mahalanobis")
 LARGEST_DENSE = 5000
 SURROGATE = SurrogateSettings(steps=12_000, jitter=0.2)
+FEW = 300
+"""Points that are summed over as they are."""
 PRECISE, CLOSE = 0.01, 0.05
 """Errors, in standard deviations, of landmarks that a surrogate learns from, and of one that may take their place."""
 
@@ -107,7 +109,8 @@ class DiffusionMapLearner:
         few = nystrom_extension(found, len(turn), self.landmarks)
         error = float(extension_error(few, found).max())
         few = Turned(few, jnp.asarray(turn))
-        if self.surrogate is False:
+        exact = self.landmarks >= len(found.points) and len(found.points) <= FEW
+        if self.surrogate is False or (self.surrogate is None and exact):
             return few, error
         precise = error <= PRECISE
         teacher = few if precise else Turned(nystrom_extension(found, len(turn)), jnp.asarray(turn))

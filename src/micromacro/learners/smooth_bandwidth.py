@@ -17,6 +17,8 @@ from micromacro.diffusion_maps.spread import tying_bandwidth
 MOST_POINTS = 1500
 SEEN = 1 / 30
 """Share of the points that half of them see at least."""
+FEWEST_SEEN = 30.0
+"""As many of few points, up to a quarter of them."""
 
 
 def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator) -> float:
@@ -33,7 +35,7 @@ def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator)
 
 def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:
     """The ε at which half of the points see the share."""
-    wanted = np.log(max(SEEN * len(squares), 2.0))
+    wanted = np.log(max(SEEN * len(squares), min(FEWEST_SEEN, len(squares) / 4), 2.0))
 
     def excess(log_bandwidth: float) -> float:
         kernel = np.exp(-squares / (4 * np.exp(log_bandwidth)))

@@ -30,7 +30,8 @@ def test_help_texts_are_those_of_the_commands(update):
 
 def test_every_key_of_the_case_file_is_documented():
     page = (ROOT / "docs" / "case-file.md").read_text(encoding="utf-8")
-    sections = [schema.CaseFile, schema.OverdampedSection, schema.StochasticSection, schema.CoarseSection]
+    sections = [schema.CaseFile, schema.OverdampedSection, schema.StochasticSection]
+    sections += [schema.FunctionSection, schema.LearnedSection, schema.ExploreSection]
     sections += [schema.BiasSection, schema.GeneratorSection, schema.CoupleSection, schema.CloseSection]
     for key in {key for section in [*sections, schema.BudgetSection] for key in section.model_fields}:
         assert f"`{key}`" in page or f"`[{key}]`" in page, key

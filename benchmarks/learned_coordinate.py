@@ -28,7 +28,7 @@ DRAWS = 2_000_000
 FOLLOWED = 20_000
 HIGH = 6.0
 FEWEST = 100
-EVEN = (0.9, 4.1)
+EVEN = (1.1, 3.85)  # where F is below about 6 kT
 KNOTS = 25
 SLOW = {
     "half-moon-learned": {"x": lambda q: radius(q)[0]},

@@ -1,5 +1,7 @@
 """A bandwidth at which a coordinate is smooth: what points see, groups that are tied, and the scale of the features."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,7 +9,10 @@ from micromacro.diffusion_maps.bandwidth import kernel_scaling
 from micromacro.diffusion_maps.kernel import squared_distances
 from micromacro.diffusion_maps.spread import LOOSEST
 from micromacro.errors import InputError
-from micromacro.learners.smooth_bandwidth import SEEN, smooth_bandwidth
+from micromacro.learners.diffusion_map import DiffusionMapLearner
+from micromacro.learners.learner import TrainingData
+from micromacro.learners.metrics import rank_correlation
+from micromacro.learners.smooth_bandwidth import SEEN, smooth_bandwidth, without_strays
 
 
 def rng() -> np.random.Generator:
@@ -73,3 +78,20 @@ def test_it_scales_as_the_square_of_the_features(factor):
 def test_equal_points_have_none():
     with pytest.raises(InputError):
         smooth_bandwidth(np.ones((50, 2)), rng())
+
+
+def test_points_apart_are_strays_and_no_others():
+    rng = np.random.default_rng(4)
+    square = rng.uniform(size=(600, 2))
+    points = np.concatenate([square, [[3.0, 3.0], [-2.0, 0.5]]])
+    bandwidth = smooth_bandwidth(points, rng)
+    np.testing.assert_array_equal(without_strays(points, bandwidth, rng), np.arange(600))
+
+
+def test_a_stray_does_not_become_the_slowest_mode():
+    rng = np.random.default_rng(5)
+    strip = rng.uniform(size=(800, 2)) * [4.0, 0.5]
+    points = np.concatenate([strip, [[2.0, 3.0]]])
+    found = DiffusionMapLearner(surrogate=False).fit(TrainingData(points, np.ones(801)), jax.random.key(0))
+    values = np.asarray(jax.vmap(found)(jnp.asarray(strip)))[:, 0]
+    assert abs(rank_correlation(values, strip[:, 0])) > 0.99

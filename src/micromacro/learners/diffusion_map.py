@@ -16,7 +16,7 @@ from micromacro.learners.choosing import choose_points
 from micromacro.learners.finishing import finish
 from micromacro.learners.learner import Diagnostics, Learned, TrainingData
 from micromacro.learners.modes import Turned, independent_modes, turned_modes, with_modes
-from micromacro.learners.smooth_bandwidth import smooth_bandwidth
+from micromacro.learners.smooth_bandwidth import smooth_bandwidth, without_strays
 from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surrogate
 
 KERNELS = ("gaussian", "variable", "mahalanobis")
@@ -78,7 +78,11 @@ class DiffusionMapLearner:
         for_points, for_surrogate = jax.random.split(key)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(for_points)))
         rows = choose_points(data.weight, self.points or len(data.weight), rng)
-        found = self._map(data, rows, rng)
+        bandwidth = self.bandwidth
+        if bandwidth is None and self.kernel == "gaussian":
+            bandwidth = smooth_bandwidth(data.features[rows], rng)
+            rows = rows[without_strays(data.features[rows], bandwidth, rng)]
+        found = self._map(data, rows, bandwidth)
         chosen = independent_modes(found, self.components)
         modes, turn = chosen, np.eye(self.components)
         if data.previous is not None:
@@ -87,16 +91,14 @@ class DiffusionMapLearner:
         diagnostics = Diagnostics(found.eigenvalues, None, chosen, len(rows), error)
         return finish(extension, data, diagnostics, rng)
 
-    def _map(self, data: TrainingData, rows: np.ndarray, rng: np.random.Generator) -> DiffusionMap | MahalanobisMap:
+    def _map(self, data: TrainingData, rows: np.ndarray, bandwidth: float | None) -> DiffusionMap | MahalanobisMap:
         features, weight = data.features[rows], data.weight[rows]
         if self.kernel == "mahalanobis":
             if data.metric is None:
                 raise InputError("metric", "be given for the Mahalanobis kernel", "none")
-            settings = MahalanobisSettings(self.modes, self.alpha, self.bandwidth)
+            settings = MahalanobisSettings(self.modes, self.alpha, bandwidth)
             return fit_mahalanobis_map(features, data.metric[rows], weight, settings)
-        variable, bandwidth = self.kernel == "variable", self.bandwidth
-        if bandwidth is None and not variable:
-            bandwidth = smooth_bandwidth(features, rng)
+        variable = self.kernel == "variable"
         plain = DiffusionMapSettings(
             self.modes, self.alpha, bandwidth, variable=variable, neighbours=self.neighbours, dense=LARGEST_DENSE
         )

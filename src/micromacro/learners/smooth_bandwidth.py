@@ -7,7 +7,7 @@ of the rest.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import root_scalar
 
 from micromacro.diffusion_maps.bandwidth import kernel_scaling
@@ -17,6 +17,7 @@ from micromacro.diffusion_maps.spread import tying_bandwidth
 MOST_POINTS = 1500
 SEEN = 1 / 30
 """Share of the points that half of them see at least."""
+LEAST_SEEN = 0.05
 FEWEST_SEEN = 30.0
 """As many of few points, up to a quarter of them."""
 
@@ -31,6 +32,18 @@ def smooth_bandwidth(points: Float[np.ndarray, "n F"], rng: np.random.Generator)
     np.fill_diagonal(squares, 0.0)
     steepest = kernel_scaling(squares).bandwidth
     return max(steepest, _seeing(squares, steepest), tying_bandwidth(squares))
+
+
+def without_strays(
+    points: Float[np.ndarray, "n F"], bandwidth: float, rng: np.random.Generator
+) -> Int[np.ndarray, "m"]:
+    """Indices of the points that are not apart: a walk hardly leaves a stray, and would make it its slowest mode.
+
+    A stray sees less than a twentieth of what half of the points see, by the sum of the kernel.
+    """
+    rows = rng.permutation(len(points))[:MOST_POINTS]
+    seen = np.exp(-squared_distances(points, others=points[rows]) / (4 * bandwidth)).sum(axis=1)
+    return np.flatnonzero(seen >= LEAST_SEEN * np.median(seen))
 
 
 def _seeing(squares: Float[np.ndarray, "n n"], start: float) -> float:

@@ -13,7 +13,7 @@ from micromacro.errors import InputError
 from micromacro.learners.diffusion_map import DiffusionMapLearner
 from micromacro.learners.learner import TrainingData
 from micromacro.learners.metrics import rank_correlation
-from micromacro.learners.modes import Turned, independent_modes, turned_modes, with_modes
+from micromacro.learners.modes import Turned, broad_modes, independent_modes, turned_modes, with_modes
 
 STRIP = np.random.default_rng(1).uniform(size=(700, 2)) * [2.5, 1.0]
 
@@ -106,3 +106,15 @@ def test_a_map_with_some_of_its_modes_is_extended_by_them_alone(square):
     whole = nystrom_extension(replace(found), 4)
     at = jnp.asarray(points[5])
     np.testing.assert_allclose(turned(at), whole(at)[chosen] @ rotation(0.3), rtol=1e-10, atol=1e-12)
+
+
+def test_a_walker_that_was_caught_makes_no_coordinate():
+    rng = np.random.default_rng(6)
+    strip = rng.uniform(size=(800, 2)) * [4.0, 0.5]
+    caught = [2.0, 3.0] + 0.02 * rng.standard_normal((12, 2))
+    points = np.concatenate([strip, caught])
+    found = fit_diffusion_map(points, settings=DiffusionMapSettings(components=5, alpha=1.0, bandwidth=0.3))
+    assert np.ptp(found.eigenvectors[:800, 0]) < 0.5 * np.ptp(found.eigenvectors[:, 0])
+    kept = broad_modes(found)
+    assert len(kept.eigenvalues) == 4
+    assert abs(np.corrcoef(kept.eigenvectors[:800, 0], strip[:, 0])[0, 1]) > 0.95

@@ -15,7 +15,7 @@ from micromacro.errors import InputError
 from micromacro.learners.choosing import choose_points
 from micromacro.learners.finishing import finish
 from micromacro.learners.learner import Diagnostics, Learned, TrainingData
-from micromacro.learners.modes import Turned, independent_modes, turned_modes, with_modes
+from micromacro.learners.modes import Turned, broad_modes, independent_modes, turned_modes, with_modes
 from micromacro.learners.smooth_bandwidth import smooth_bandwidth, without_strays
 from micromacro.learners.surrogate import Surrogate, SurrogateSettings, fit_surrogate
 
@@ -82,7 +82,7 @@ class DiffusionMapLearner:
         if bandwidth is None and self.kernel == "gaussian":
             bandwidth = smooth_bandwidth(data.features[rows], rng)
             rows = rows[without_strays(data.features[rows], bandwidth, rng)]
-        found = self._map(data, rows, bandwidth)
+        found = broad_modes(self._map(data, rows, bandwidth))
         chosen = independent_modes(found, self.components)
         modes, turn = chosen, np.eye(self.components)
         if data.previous is not None:

@@ -14,6 +14,8 @@ from micromacro.errors import InputError
 
 MIXING, MOST_MIXED = 2.0, 3
 """Rates within this factor mix, and so many modes beside those chosen."""
+LEAST_SHARE, TINY = 0.05, 1e-300
+"""Of the points, that a coordinate must live on."""
 LEAST_SHARED = 0.5
 """Correlation with previous coordinates from which on new ones are turned to them."""
 
@@ -53,6 +55,17 @@ def turned_modes(
     if shared.min() < LEAST_SHARED:
         return chosen, np.eye(len(chosen))
     return modes, left @ right
+
+
+def broad_modes(found: DiffusionMap | MahalanobisMap) -> DiffusionMap | MahalanobisMap:
+    r"""The map without modes that live on a few points: a group of strays, such as a walker that was caught, makes one.
+
+    A mode lives on the share $\langle\psi^2\rangle^2 / \langle\psi^4\rangle$ of the points, whatever their weights.
+    """
+    centred = found.eigenvectors - found.eigenvectors.mean(axis=0)
+    share = np.mean(centred**2, axis=0) ** 2 / np.maximum(np.mean(centred**4, axis=0), TINY)
+    broad = np.flatnonzero(share >= LEAST_SHARE)
+    return with_modes(found, broad) if 0 < len(broad) < len(share) else found
 
 
 def independent_modes(found: DiffusionMap | MahalanobisMap, components: int) -> Int[np.ndarray, "d"]:

@@ -15,7 +15,14 @@ from jaxtyping import Array, Float
 from micromacro import coarsening_records as records
 from micromacro import exploring, pipeline, plan, stages
 from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings
-from micromacro.coarsening_budget import BURSTS, ceiling_along, first_run_steps, require_first, series_steps
+from micromacro.coarsening_budget import (
+    BURSTS,
+    ceiling_along,
+    first_run_steps,
+    learning_settings,
+    require_first,
+    series_steps,
+)
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import BudgetError, InputError, PhysicsError
 from micromacro.learners.alignment import align
@@ -83,7 +90,7 @@ def learn_coarse(run: stages.Run) -> tuple[stages.Run, Coarsening]:
     **Raises:** `InputError` for settings that the kind of learner does not have; `BudgetError` where not even the first
     exploration is within the budget.
     """
-    settings = _settings(run.case)
+    settings = learning_settings(run.case)
     states = _first_states(run)
     coarse, rows, settled, reason = None, [], None, ""
     for number in range(1, settings.rounds + 1):
@@ -117,11 +124,9 @@ def _pooled(settings: CoarsenSettings, before: States, new: States) -> States:
     own = learner_of(settings)
     if not (isinstance(own, DiffusionMapLearner) and own.alpha == 1):
         return new
-    every = max(1, len(before.position) // settings.points), max(1, len(new.position) // settings.points)
-    parts = [
-        States(part.position[::step], part.weight[::step]) for part, step in zip((before, new), every, strict=True)
-    ]
-    return States(*(np.concatenate(columns) for columns in zip(*((p.position, p.weight) for p in parts), strict=True)))
+    parts = [(part, max(1, len(part.position) // settings.points)) for part in (before, new)]
+    position = np.concatenate([part.position[::every] for part, every in parts])
+    return States(position, np.concatenate([part.weight[::every] for part, every in parts]))
 
 
 def learned_case(case: Case, store) -> Case:
@@ -133,14 +138,9 @@ def learned_case(case: Case, store) -> Case:
     return replace(case, coarse=_coarse_variable(case, *records.read_learned(record)[:3]))
 
 
-def _settings(case: Case) -> CoarsenSettings:
-    assert case.coarsen is not None
-    return case.coarsen
-
-
 def _features(case: Case) -> Callable:
     """From the observed state to features."""
-    return _settings(case).features or (lambda observed: observed)
+    return learning_settings(case).features or (lambda observed: observed)
 
 
 def _first_states(run: stages.Run) -> States:
@@ -188,7 +188,7 @@ def _learn(
         data = training_data(run, picked, number)
         if previous is not None:
             data = replace(data, previous=_values(run, previous, picked.position))
-        found = learner_of(_settings(run.case)).fit(data, run.key(700 + number))
+        found = learner_of(learning_settings(run.case)).fit(data, run.key(700 + number))
         noise = np.eye(data.size) if data.noise is None else data.noise
         values, squares = gradient_squares(found, data.features, noise)
         change = None
@@ -198,7 +198,7 @@ def _learn(
             values, squares = alignment.of_values(values), squares[:, alignment.order]
             change = float(np.max(1 - alignment.correlation))
         advance(1)
-        margin = MARGIN if KINDS[_settings(run.case).kind].needs_series else 0.0
+        margin = MARGIN if KINDS[learning_settings(run.case).kind].needs_series else 0.0
         lower, upper = data_range(values, data.weight, squares, margin=margin)
         return records.learned_record(found, lower, upper, change)
 
@@ -227,7 +227,7 @@ def learner_of(settings: CoarsenSettings) -> Learner:
 
 def check_learning(case: Case) -> None:
     """Refuse what would be refused after the first exploration. **Raises:** `InputError`."""
-    settings = _settings(case)
+    settings = learning_settings(case)
     learner_of(settings)
     if KINDS[settings.kind].needs_series and settings.lag is None:
         raise InputError("coarse.lag", f"be given for kind {settings.kind!r}, in units of time", "nothing")
@@ -239,13 +239,13 @@ def check_learning(case: Case) -> None:
 def _pick(run: stages.Run, states: States, number: int) -> States:
     """At most `points` states, of every weight some."""
     rng = np.random.default_rng([run.case.seed, 700 + number])
-    rows = choose_points(states.weight, _settings(run.case).points, rng)
+    rows = choose_points(states.weight, learning_settings(run.case).points, rng)
     return States(states.position[rows], states.weight[rows])
 
 
 def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
     """What a learner takes of states: features, weights, noise, and trajectories where it needs them."""
-    system, settings, features = run.case.system, _settings(run.case), _features(run.case)
+    system, settings, features = run.case.system, learning_settings(run.case), _features(run.case)
 
     def of_state(state: Float[Array, "D"]) -> Float[Array, "F"]:
         return features(system.observe(state))
@@ -267,7 +267,7 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
 def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
     """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
     system = run.case.system
-    every, steps = series_steps(_settings(run.case), system.time_step)
+    every, steps = series_steps(learning_settings(run.case), system.time_step)
     moved = simulate(
         system.drift,
         system.diffusion,
@@ -306,7 +306,7 @@ def _biased_states(run: stages.Run, number: int, coarse: CoarseVariable) -> Stat
 
 def _along(run: stages.Run, number: int, coarse: CoarseVariable) -> Case:
     """The case of a short run along ξ, with its share of the budget."""
-    case, settings = run.case, _settings(run.case)
+    case, settings = run.case, learning_settings(run.case)
     ceiling = ceiling_along(case, run.engine.evaluations, number)
     bias = BiasSettings(steps=settings.steps, walkers=settings.walkers)
     single = CoupleSettings(rounds=1)

@@ -12,6 +12,12 @@ FRAMES_PER_LAG, MORE_FRAMES = 10, 2
 BURSTS = "bursts"
 
 
+def learning_settings(case: Case) -> CoarsenSettings:
+    """How the coarse variable of a case is learned, of one where it is."""
+    assert case.coarsen is not None
+    return case.coarsen
+
+
 def series_steps(settings: CoarsenSettings, time_step: float) -> tuple[int, int]:
     """Time steps between the frames of a trajectory for time-lagged learners, and those of all of it."""
     assert settings.lag is not None, "check_learning comes first"
@@ -21,7 +27,7 @@ def series_steps(settings: CoarsenSettings, time_step: float) -> tuple[int, int]
 
 def learning_cost(case: Case) -> int:
     """Force evaluations of one round at most, besides those that its states cost."""
-    settings = _settings(case)
+    settings = learning_settings(case)
     each = settings.copies * settings.burst_steps if settings.covariance == BURSTS else 0
     if KINDS[settings.kind].needs_series:
         each += series_steps(settings, case.system.time_step)[1]
@@ -36,8 +42,8 @@ def require_first(case: Case, states: int) -> None:
     needed = states + learning_cost(case)
     if case.budget is not None and needed > BUDGET_SHARE * case.budget:
         remedy = "lower [coarse] points"
-        remedy += ", lag" if KINDS[_settings(case).kind].needs_series else ""
-        remedy += " or burst_steps" if _settings(case).covariance == BURSTS else ""
+        remedy += ", lag" if KINDS[learning_settings(case).kind].needs_series else ""
+        remedy += " or burst_steps" if learning_settings(case).covariance == BURSTS else ""
         raise BudgetError(
             f"budget must be at least {int(np.ceil(needed / BUDGET_SHARE))} force evaluations, of which learning the "
             f"coarse variable may have {BUDGET_SHARE:.0%}; got {case.budget}. Raise --budget, or {remedy}."
@@ -62,7 +68,7 @@ def ceiling_along(case: Case, spent: int, number: int) -> int | None:
     """
     if case.budget is None:
         return None
-    settings = _settings(case)
+    settings = learning_settings(case)
     each = int(BUDGET_SHARE * case.budget - spent) // (settings.rounds - number) - learning_cost(case)
     fewest = plan.WINDOW_LIMITS.get(case.coarse.dimension, (5, 7))[0]
     walkers = max(settings.walkers, len(case.system.initial))
@@ -70,8 +76,3 @@ def ceiling_along(case: Case, spent: int, number: int) -> int | None:
     if each < needed:
         raise BudgetError(f"what is left for learning the coarse variable, {each} force evaluations, must be {needed}.")
     return spent + each
-
-
-def _settings(case: Case) -> CoarsenSettings:
-    assert case.coarsen is not None
-    return case.coarsen

@@ -38,9 +38,8 @@ def kernel_scaling(squares: Float[np.ndarray, "*any"]) -> KernelScaling:
     r"""The bandwidth and dimension from squared distances between points, each point's to itself among them.
 
     All distances `(n, n)`, or those to the k nearest neighbours `(n, k)`. The sum over neighbours stops growing where
-    the kernel reaches beyond the last of them, so its greatest slope comes earlier: where it is cut at about
-    $d^2 = 24 \varepsilon$, with 1/400 of the sum lost, for 64 neighbours in two dimensions. The choice is consistent
-    with the neighbours by itself.
+    the kernel reaches beyond the last of them, so its greatest slope comes earlier: the choice is consistent with the
+    neighbours by itself.
 
     The points count alike whatever their weights, since what limits ε from below is where samples lie, not what they
     stand for: a barrier that umbrella windows covered well has little weight and must be resolved all the same.

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 DIRECT = 500  # points of a sparse matrix up to which a direct solver is as fast as an iterative one
 RESTARTS = 300  # of Lanczos; twenty thousand points of a surface take about fifty
 BEYOND_ONE = 1e-7  # where the inverse is taken, above all eigenvalues
-TOLERANCE = 1e-10  # of eigenvalues, relative: vectors of eigenvalues 1e-5 apart are then right to 1e-5
+TOLERANCE = 1e-10  # of eigenvalues, relative
 WORKERS = 4  # more threads than these wait for memory
 WORTH_SHARING = 2**18  # entries of a matrix below which handing rows to a thread takes longer than the product
 

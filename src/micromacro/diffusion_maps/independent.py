@@ -74,7 +74,7 @@ def independent_coordinates(
     $d_{ij}$ is the distance in the chosen ones and h its median times `width`. Give as `weight` `(n,)` the measure in
     which the eigenvectors are normalised, the `stationary` one of their map; equal weights where left out.
 
-    Source: Dsilva et al. (2018), equations 9 to 12.
+    Source: Dsilva et al. (2018).
     """
     kept = _drawn(len(eigenvectors), settings)
     share = np.ones(len(kept)) if weight is None else weight[kept]

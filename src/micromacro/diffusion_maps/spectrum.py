@@ -4,7 +4,8 @@ The map is made again of random halves of the points, without replacement, at th
 variance over halves is that of the whole sample, and no factor is needed (Shao and Wu, Ann. Stat. 17, 1176 (1989), with
 half the sample deleted). No point is there twice, any kernel and solver will do, and a half costs an eighth. Bootstrap
 counts or weights, as multiplicities of points in the kernel's sums, cost the whole and cover no better. In the tails of
-a Gaussian cloud, where modes sit on single points, the errors of slow rates are too large, up to twofold.
+a Gaussian cloud, where modes sit on single points, the errors of slow rates are too large, in small samples more than
+twofold.
 
 Where points are correlated, halves are taken of clusters: walkers, or trajectories.
 """

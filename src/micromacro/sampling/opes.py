@@ -106,7 +106,7 @@ def frame_weights(
 ) -> Float[np.ndarray, "frames walkers"]:
     r"""Weights $e^V$ by the bias of the time, normalised; zero while the bias grew and beyond the range of ξ.
 
-    Weights by the final bias, and those that make the biases of all chunks one ensemble, were no closer to quadrature.
+    The final bias, and the biases of all chunks as one ensemble, give weights too; none is best everywhere.
     """
     bounded = ~np.asarray(coarse.periodic)
     inside = np.all(((z >= coarse.lower) & (z <= coarse.upper)) | ~bounded, axis=-1)

@@ -20,12 +20,15 @@ class CoarseVariable:
     - `function`: observed state `(Y,)` to coarse value `(d,)`, written with `jax.numpy`, twice differentiable.
     - `lower`, `upper`: the range of interest, `(d,)`; for a periodic component their difference is the period.
     - `periodic`: `(d,)` booleans.
+    - `components`: of a molecule, what each component is as a function of positions, one of
+      `micromacro.coordinates.geometry`; empty elsewhere.
     """
 
     function: Callable[[Float[Array, "Y"]], Float[Array, "d"]]
     lower: Float[np.ndarray, "d"]
     upper: Float[np.ndarray, "d"]
     periodic: tuple[bool, ...]
+    components: tuple[Callable, ...] = ()
 
     def __post_init__(self):
         lower = np.atleast_1d(np.asarray(self.lower, float))

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+FRAME_STEPS = 10
+"""Steps between two frames while a chain is tuned, pulled or seeded, where a step is one adjusted move."""
+
 
 def identity(state: Float[Array, "D"]) -> Float[Array, "D"]:
     """The observation map of a system whose state is measured as it is."""
@@ -38,6 +41,7 @@ class OverdampedSystem:
     hidden: Callable | None = identity
 
     has_density = True
+    frame_steps = FRAME_STEPS
 
     def __post_init__(self):
         mobility = np.broadcast_to(np.asarray(self.mobility, float), (self.dimension,))
@@ -81,6 +85,7 @@ class StochasticSystem:
     hidden: Callable | None = identity
 
     kT = 1.0
+    frame_steps = FRAME_STEPS
 
     def __post_init__(self):
         object.__setattr__(self, "initial", np.atleast_2d(np.asarray(self.initial, float)))

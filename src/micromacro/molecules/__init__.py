@@ -1,0 +1,1 @@
+"""Molecules: atoms and forces through OpenMM, and the internal coordinates that generators learn."""

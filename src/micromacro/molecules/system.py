@@ -1,0 +1,83 @@
+"""A molecule as a micro model: Langevin dynamics of its atoms, seen through internal coordinates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mdtraj
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from micromacro.molecules.internal_coordinates import InternalCoordinates
+from micromacro.systems.model import OverdampedSystem, StochasticSystem
+
+GAS_CONSTANT = 8.31446261815324e-3
+"""In kJ/mol/K."""
+
+
+@dataclass(frozen=True, eq=False)
+class MolecularSystem:
+    r"""Langevin dynamics of atoms under a force field of OpenMM.
+
+    The simulated state x is all positions in nm, `(3 atoms,)`; what is observed of it, u = `observe(x)`, are the
+    internal coordinates of the solute, which do not see how it lies in space.
+
+    **Arguments:**
+
+    - `topology`: atoms, residues and bonds, by mdtraj.
+    - `forces`: a serialised OpenMM System, constraints included.
+    - `initial`: starting positions `(n, 3 atoms)` in nm, molecules whole.
+    - `internal`: the internal coordinates of the solute.
+    - `masses`: `(atoms,)` in atomic units; `solute`: indices of the atoms that `internal` describes.
+    - `temperature` in K, `friction` in 1/ps, `time_step` in ps.
+    """
+
+    topology: mdtraj.Topology
+    forces: str
+    initial: Float[np.ndarray, "n D"]
+    internal: InternalCoordinates
+    masses: Float[np.ndarray, "atoms"]
+    solute: Int[np.ndarray, "solute"]
+    temperature: float = 300.0
+    friction: float = 1.0
+    time_step: float = 0.002
+
+    has_density = True
+    # enough that velocities, which are drawn anew with every chunk, do not slow the positions down
+    frame_steps = 100
+
+    @property
+    def atoms(self) -> int:
+        """The number of atoms."""
+        return len(self.masses)
+
+    @property
+    def dimension(self) -> int:
+        """The number of coordinates of the simulated state."""
+        return 3 * self.atoms
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy in kJ/mol."""
+        return GAS_CONSTANT * self.temperature
+
+    def positions(self, state: Float[Array, "D"]) -> Float[Array, "atoms 3"]:
+        """The positions of all atoms."""
+        return state.reshape(self.atoms, 3)
+
+    def observe(self, state: Float[Array, "D"]) -> Float[Array, "Y"]:
+        """The internal coordinates of the solute, bonds in nm, angles in radians."""
+        return self.internal.encode(self.positions(state)[self.solute])
+
+    @property
+    def hidden(self) -> Callable[[Float[Array, "Y"]], Float[Array, "D"]] | None:
+        """From internal coordinates to positions; `None` where they do not determine all atoms."""
+        if len(self.solute) < self.atoms or self.internal.reason:
+            return None
+        return lambda observed: self.internal.decode(observed).reshape(-1)
+
+    def log_volume(self, state: Float[Array, "D"]) -> Float[Array, ""]:
+        r"""The logarithm of what a density of internal coordinates gains as one of positions, up to a constant."""
+        return -self.internal.log_jacobian(self.observe(state))
+
+
+AnySystem = OverdampedSystem | StochasticSystem | MolecularSystem

@@ -1,0 +1,243 @@
+"""The engine of molecules: every walker of every window by OpenMM, in processes that fill the cores."""
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import openmm
+from jaxtyping import Array, Float, Key
+from joblib import cpu_count
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.errors import InputError
+from micromacro.molecules.system import MolecularSystem
+from micromacro.sampling.engine import Chunk, Tuning
+from micromacro.sampling.mala import Walker
+from micromacro.sampling.openmm_bias import is_native, native_bias, parameter_names, parameter_values
+from micromacro.sampling.openmm_function_bias import FunctionBias, coarse_of_positions, pickled
+from micromacro.sampling.openmm_platform import PROCESSORS, PROPERTIES, measured_platform
+from micromacro.sampling.openmm_pool import Workers
+from micromacro.sampling.openmm_tables import tabulated
+from micromacro.sampling.openmm_tasks import advance_tasks, slices
+from micromacro.sampling.table import Table
+from micromacro.sampling.windows import Windows, window_energy
+
+FREE = "free"
+LARGEST_BATCH = 4096
+"""States whose coarse values are computed at once; smaller batches are filled up to a power of two."""
+
+
+@dataclass
+class OpenMMEngine:
+    """The engine of a molecule.
+
+    Walkers move by the Langevin dynamics of the system (BAOA), unadjusted, with velocities drawn afresh at each call of
+    `advance`; the time step is that of the system. Their order and number decide on all random numbers, the number
+    of workers does not. `evaluations` counts one for each step of each walker and each energy of a batch; OpenMM
+    evaluates a saved state twice, for its energy and for the next step: one, like a value with its gradient.
+
+    **Arguments:**
+
+    - `workers`: processes, as many as cores by default; 1 is this process.
+    - `platform`: of OpenMM, by default the fastest; what was found is kept here.
+
+    Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+    """
+
+    system: MolecularSystem
+    coarse: CoarseVariable
+    evaluations: int = 0
+    workers: int | None = None
+    platform: str | None = None
+    _kinds: dict[str, Table | None] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self):
+        processes = self.workers or cpu_count()
+        self.platform = self.platform or measured_platform(self.system, processes)
+        self.workers = processes if self.workers or self.platform in PROCESSORS else 1
+        settings = {
+            "platform": self.platform,
+            "properties": PROPERTIES.get(self.platform, {}),
+            "temperature": self.system.temperature,
+            "friction": self.system.friction,
+            "time_step": self.system.time_step,
+        }
+        self._pool = Workers(self.workers, settings)
+        self._values = coarse_of_positions(self.system, self.coarse)
+        self._batch_values = jax.jit(jax.vmap(self.coarse_of))
+        self._biases = jax.jit(partial(_biases, self.coarse))
+        self._group = _free_group(self.system.forces)
+
+    def coarse_of(self, position: Float[Array, "D"]) -> Float[Array, "d"]:
+        """ξ of one simulated state."""
+        return self._values(position.reshape(-1, 3))
+
+    def coarse_values(self, positions: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n d"]:
+        """ξ of many simulated states."""
+        parts = [np.zeros((0, self.coarse.dimension))]
+        for first in range(0, len(positions), LARGEST_BATCH):
+            part = positions[first : first + LARGEST_BATCH]
+            missing = (1 << (len(part) - 1).bit_length()) - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+            parts.append(np.asarray(self._batch_values(filled))[: len(part)])
+        return np.concatenate(parts)
+
+    def start(self, windows: Windows, positions: Float[Array, "windows walkers D"]) -> Walker:
+        """Walkers at given positions, evaluated under their windows; one evaluation each."""
+        given = np.asarray(positions, float)
+        states = given.reshape(-1, given.shape[-1])
+        log_density = self.log_density(jnp.asarray(states)).reshape(given.shape[:2])
+        return self._walkers(windows, given, self.coarse_values(states).reshape(*given.shape[:2], -1), log_density)
+
+    def advance(
+        self, windows: Windows, tuning: Tuning, walkers: Walker, key: Key[Array, ""], frames: int, interval: int
+    ) -> tuple[Walker, Chunk]:
+        """Advance by `frames * interval` steps and save every `interval`-th; nothing is tuned, every step accepted.
+
+        A walker whose coordinates cease to be numbers has none from then on, nor a density: `check_finite` tells.
+        """
+        del tuning
+        shape = walkers.position.shape
+        positions = np.asarray(walkers.position, float).reshape(-1, shape[-1])
+        kind, table = self._prepared(windows)
+        parameters = (
+            np.repeat(parameter_values(windows, table), shape[1], axis=0)
+            if kind != FREE
+            else np.zeros((len(positions), 0))
+        )
+        entropy = np.asarray(jax.random.key_data(key))
+        tasks = list(advance_tasks(kind, positions, parameters, entropy, frames, interval))
+        answers = self._pool.run("advance", tasks)
+        self.evaluations += frames * interval * len(positions)
+        saved, energies = (np.concatenate(part, axis=1) for part in zip(*answers, strict=True))
+        coarse = self.coarse_values(saved.reshape(-1, shape[-1])).reshape(frames, *shape[:2], -1)
+        saved, log_density = saved.reshape(frames, *shape), -energies.reshape(frames, *shape[:2]) / self.system.kT
+        last = self._walkers(windows, saved[-1], coarse[-1], log_density[-1])
+        chunk = Chunk(jnp.asarray(saved), jnp.asarray(coarse), jnp.asarray(log_density), jnp.ones(windows.count))
+        return last, chunk
+
+    def log_density(self, positions: Float[Array, "n D"]) -> Float[Array, "n"]:
+        """-V/kT of each state, without a bias; one evaluation each, NaN where it is not a number."""
+        states = np.asarray(positions, float)
+        self._make_known(FREE, None)
+        tasks = [{"kind": FREE, "positions": states[part]} for part in slices(len(states), self.system.atoms, 1)]
+        self.evaluations += len(states)
+        energies = np.concatenate([np.zeros(0), *self._pool.run("energies", tasks)])
+        return jnp.asarray(-energies / self.system.kT)
+
+    def exchange(self, windows: Windows, walkers: Walker, key: Key[Array, ""], *, even: bool) -> tuple[Walker, Array]:
+        """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2; needs no new evaluation."""
+        count = windows.count
+        first = np.arange(0 if even else 1, count - 1, 2)
+        partner = np.arange(count)
+        partner[first], partner[first + 1] = first + 1, first
+        own, crossed = self._biases(windows, walkers.coarse), self._biases(windows, walkers.coarse[partner])
+        log_ratio = own + own[partner] - crossed - crossed[partner]
+        uniform = jax.random.uniform(key, walkers.log_target.shape)
+        log_uniform = jnp.log(jnp.where((np.arange(count) < partner)[:, None], uniform, uniform[partner]))
+        accepted = (log_uniform < log_ratio) & (partner != np.arange(count))[:, None]
+        swapped = jax.tree.map(
+            lambda x: jnp.where(accepted.reshape(*accepted.shape, *(1,) * (x.ndim - 2)), x[partner], x), walkers
+        )
+        moved = self._walkers(windows, swapped.position, swapped.coarse, swapped.log_density)
+        return moved, jnp.mean(accepted, axis=1)
+
+    def minimised(
+        self, positions: Float[np.ndarray, "n D"], *, tolerance: float = 10.0, iterations: int = 200
+    ) -> Float[np.ndarray, "n D"]:
+        """Local minima of the energy, such as for raw draws with clashes; NaN where that fails.
+
+        Every step of L-BFGS that OpenMM reports counts as one evaluation, and the start of each state as one more.
+
+        **Arguments:**
+
+        - `tolerance`: of the root-mean-square force in kJ/mol/nm.
+        - `iterations`: at most, for each state.
+        """
+        states = np.asarray(positions, float)
+        self._make_known(FREE, None)
+        settings = {"kind": FREE, "tolerance": tolerance, "iterations": iterations}
+        tasks = [settings | {"positions": states[part]} for part in slices(len(states), self.system.atoms, iterations)]
+        answers = self._pool.run("minimise", tasks)
+        self.evaluations += sum(count for _, count in answers)
+        return np.concatenate([np.zeros((0, states.shape[1])), *(found for found, _ in answers)])
+
+    def close(self) -> None:
+        """End the worker processes; they start again when they are needed."""
+        self._pool.close()
+
+    def _walkers(self, windows: Windows, positions, coarse, log_density) -> Walker:
+        coarse, log_density = jnp.asarray(coarse), jnp.asarray(log_density)
+        log_target = log_density - self._biases(windows, coarse)
+        return Walker(jnp.asarray(positions), coarse, log_density, log_target, jnp.zeros(positions.shape))
+
+    def _prepared(self, windows: Windows) -> tuple[str, Table | None]:
+        """The kind of bias that the windows need, made known to all workers, and its table."""
+        table = windows.flattening if np.any(np.asarray(windows.flattening.coefficients)) else None
+        if table is None and not np.any(np.asarray(windows.stiffness)):
+            self._make_known(FREE, None)
+            return FREE, None
+        kind = "harmonic" if table is None else f"table {_grid(table)}"
+        self._make_known(kind, table if table is not None else windows.flattening)
+        return kind, table
+
+    def _make_known(self, kind: str, table: Table | None) -> None:
+        if kind not in self._kinds:
+            self._pool.everywhere("prepare", self._description(kind, table))
+        elif kind not in (FREE, "harmonic") and not _same(self._kinds[kind], table):
+            assert table is not None
+            native = is_native(self.coarse)
+            arrays = [one.arguments for one in tabulated(table)] if native else [(np.asarray(table.coefficients),)]
+            self._pool.forget("set_tables", kind)
+            self._pool.everywhere("set_tables", {"kind": kind, "arrays": arrays})
+        self._kinds[kind] = table
+
+    def _description(self, kind: str, table: Table | None) -> dict:
+        """What a worker needs to know of a kind of bias."""
+        description = {"kind": kind, "system": self.system.forces, "names": [], "group": self._group, "function": None}
+        if kind == FREE:
+            return description
+        if not is_native(self.coarse):
+            assert table is not None
+            bias = FunctionBias(self._values, self.coarse, self.system.kT, table)
+            return description | {"names": parameter_names(self.coarse.dimension, None), "function": pickled(bias)}
+        used = None if kind == "harmonic" else table
+        system = openmm.XmlSerializer.deserialize(self.system.forces)
+        force = native_bias(self.coarse, self.system.kT, self.system.atoms, used)
+        force.setForceGroup(self._group)
+        system.addForce(force)
+        names = parameter_names(self.coarse.dimension, used)
+        return description | {"system": openmm.XmlSerializer.serialize(system), "names": names}
+
+
+def _biases(coarse: CoarseVariable, windows: Windows, values: Array) -> Float[Array, "windows walkers"]:
+    def energy(center: Array, z: Array) -> Array:
+        return window_energy(coarse, center, windows.stiffness, windows.flattening, z)
+
+    return jax.vmap(jax.vmap(energy, in_axes=(None, 0)))(windows.centers, values)
+
+
+def _grid(table: Table) -> str:
+    return f"{table.coefficients.shape} {np.asarray(table.origin).tolist()} {np.asarray(table.spacing).tolist()}"
+
+
+def _same(first: Table | None, second: Table | None) -> bool:
+    return first is not None and second is not None and np.array_equal(first.coefficients, second.coefficients)
+
+
+def _free_group(forces: str) -> int:
+    """A force group that no force of the system is in; refuses a system that changes its temperature or volume."""
+    used = set()
+    for element in ElementTree.fromstring(forces).iter("Force"):
+        used.add(int(element.get("forceGroup", "0")))
+        kind = element.get("type", "")
+        if "Barostat" in kind or "Thermostat" in kind:
+            remedy = "Make the System without it: temperature is kept by the dynamics, volume constant."
+            raise InputError("the System", "hold no barostat or thermostat", kind, remedy=remedy)
+    free = [group for group in reversed(range(32)) if group not in used]
+    if not free:
+        raise InputError("the System", "leave one of its 32 force groups free for the bias", "none free")
+    return free[0]

@@ -1,0 +1,107 @@
+"""A window in any JAX function of positions, as a force of OpenMM that calls Python."""
+
+import importlib.machinery
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import openmm
+from cloudpickle import dumps, register_pickle_by_value, unregister_pickle_by_value
+from jaxtyping import Array, Float
+
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.geometry import stacked
+from micromacro.errors import InputError
+from micromacro.molecules.system import MolecularSystem
+from micromacro.sampling.openmm_bias import parameter_names
+from micromacro.sampling.openmm_worker import NANOMETRE
+from micromacro.sampling.table import Table
+from micromacro.sampling.windows import window_energy
+
+
+class FunctionBias:
+    """What a worker needs to bias a function; can be pickled.
+
+    **Arguments:**
+
+    - `values`: positions `(atoms, 3)` to coarse values `(d,)`.
+    - `coarse`: only its range is used.
+    - `kT`: in kJ/mol.
+    - `table`: the flattening; a worker replaces it by another on the same grid.
+    """
+
+    def __init__(self, values: Callable, coarse: CoarseVariable, kT: float, table: Table):
+        # the function of the coarse variable would only travel along
+        self.values, self.coarse, self.kT, self.table = values, replace(coarse, function=_unused), kT, table
+
+    def force(self) -> openmm.PythonForce:
+        """The force, with the global parameters of the centre and the stiffness."""
+        evaluate = jax.jit(jax.value_and_grad(self._energy))
+        names = parameter_names(self.coarse.dimension, None)
+        dimension = self.coarse.dimension
+
+        def compute(state: openmm.State) -> tuple[float, np.ndarray]:
+            positions = state.getPositions(asNumpy=True) / NANOMETRE
+            given = state.getParameters()
+            window = np.array([given[name] for name in names])
+            value, gradient = evaluate(positions, window[:dimension], window[dimension:], self.table)
+            return float(value), -np.asarray(gradient)
+
+        return openmm.PythonForce(compute, dict.fromkeys(names, 0.0))
+
+    def set_tables(self, arrays: list[tuple]) -> None:
+        """Replace the coefficients of the table."""
+        (coefficients,) = arrays[0]
+        self.table = Table(coefficients, self.table.origin, self.table.spacing, self.table.periodic)
+
+    def _energy(self, positions: Array, center: Array, stiffness: Array, table: Table) -> Float[Array, ""]:
+        return self.kT * window_energy(self.coarse, center, stiffness, table, self.values(positions))
+
+
+def coarse_of_positions(system: MolecularSystem, coarse: CoarseVariable) -> Callable:
+    """Positions `(atoms, 3)` to coarse values `(d,)`: by the components where there are some."""
+    if coarse.components:
+        return partial(_of_components, coarse.components, coarse.wrap)
+    return partial(_of_observed, system.internal, system.solute, coarse)
+
+
+def pickled(bias: FunctionBias) -> bytes:
+    """The bias as bytes for another process; functions of modules that it could not import travel whole.
+
+    **Raises:** `InputError` where the function cannot be pickled.
+    """
+    apart = [module for name, module in list(sys.modules.items()) if _is_loaded_apart(name, module)]
+    for module in apart:
+        register_pickle_by_value(module)
+    try:
+        return dumps(bias)
+    except Exception as error:
+        requirement = "be a function that can be sent to other processes"
+        remedy = "Use one worker, or write it without open files, locks and generators."
+        raise InputError("the coarse variable", requirement, error, remedy=remedy) from error
+    finally:
+        for module in apart:
+            unregister_pickle_by_value(module)
+
+
+def _is_loaded_apart(name: str, module: object) -> bool:
+    """Whether a module was loaded from a file that its name does not lead to."""
+    top = name.partition(".")[0]
+    if not getattr(module, "__file__", None) or top in ("__main__", "micromacro") or top in sys.stdlib_module_names:
+        return False
+    return importlib.machinery.PathFinder.find_spec(top) is None
+
+
+def _unused(_: Array) -> Array:
+    raise NotImplementedError("only the range of this coarse variable is known here")
+
+
+def _of_components(components: tuple, wrap: Callable, positions: Float[Array, "atoms 3"]) -> Float[Array, "d"]:
+    return wrap(stacked(components, positions))
+
+
+def _of_observed(internal, solute: np.ndarray, coarse: CoarseVariable, positions: Array) -> Float[Array, "d"]:
+    return coarse(internal.encode(positions[solute]))

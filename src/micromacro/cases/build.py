@@ -5,12 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
 from micromacro.cases.feature_sections import build_features
 from micromacro.cases.functions import Checked, as_real
 from micromacro.cases.modules import Modules
+from micromacro.cases.molecule_sections import GeometricSection, MolecularSection
+from micromacro.cases.molecules import (
+    build_molecule,
+    default_bias,
+    default_generator,
+    function_coarse,
+    geometric_coarse,
+    molecular_features,
+    molecular_observable,
+    wanted_torsions,
+)
 from micromacro.cases.schema import (
     CaseFile,
     CloseSection,
@@ -24,6 +36,7 @@ from micromacro.cases.schema import (
 )
 from micromacro.coordinates.coarse import CoarseVariable, unlearned
 from micromacro.errors import InputError
+from micromacro.molecules.system import MolecularSystem
 from micromacro.systems.model import OverdampedSystem, StochasticSystem, System, identity
 
 CLOSE_NUMBERS = set(CloseSettingsSection.model_fields)
@@ -38,12 +51,23 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
     def find(reference: str, key: str) -> Checked:
         return Checked(modules.function(reference, key), key, str(path))
 
+    if isinstance(content.system, MolecularSection):
+        case = _molecular_case(content, path, find, modules)
+    else:
+        case = _case_of_functions(content, path, find)
+    return with_settings(case, content)
+
+
+def _case_of_functions(content: CaseFile, path: Path, find: Find) -> Case:
+    """The case of a system that the user's functions define."""
+    assert not isinstance(content.system, MolecularSection)
+    assert not isinstance(content.coarse, GeometricSection)
     if isinstance(content.system, OverdampedSection):
         system = _overdamped(content.system, find)
     else:
         system = _stochastic(content.system, find)
     observed = np.asarray(jax.vmap(system.observe)(system.initial))
-    case = Case(
+    return Case(
         name=str(path),
         title=content.title or path.stem,
         system=system,
@@ -51,7 +75,45 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
         close=_close(content.close, find, observed),
         coarsen=_coarsen(content.coarse, find, observed, str(path)),
     )
-    return with_settings(case, content)
+
+
+def _molecular_case(content: CaseFile, path: Path, find: Find, modules: Modules) -> Case:
+    """The case of a molecule, whose functions are of positions in nm."""
+    assert isinstance(content.system, MolecularSection)
+    system = build_molecule(content.system, wanted_torsions(content.coarse), modules, str(path))
+    observables = {
+        name: molecular_observable(reference, f"close.observables.{name}", system, find)
+        for name, reference in content.close.observables.items()
+    }
+    return Case(
+        name=str(path),
+        title=content.title or path.stem,
+        system=system,
+        coarse=_molecular_coarse(content.coarse, system, find, modules, str(path)),
+        close=CloseSettings(observables=observables, basins=_basins(content.close)),
+        coarsen=_molecular_coarsen(content.coarse, system, find, str(path)),
+        bias=default_bias(content.coarse.size),
+        generator=default_generator(),
+    )
+
+
+def _molecular_coarse(
+    section: Section, system: MolecularSystem, find: Find, modules: Modules, source: str
+) -> CoarseVariable:
+    if isinstance(section, LearnedSection):
+        return unlearned(section.size)
+    if isinstance(section, FunctionSection):
+        return function_coarse(section, system, find)
+    assert isinstance(section, GeometricSection)
+    return geometric_coarse(section, system, modules, source)
+
+
+def _molecular_coarsen(section: Section, system: MolecularSystem, find: Find, source: str) -> CoarsenSettings | None:
+    if not isinstance(section, LearnedSection):
+        return None
+    settings = CoarsenSettings(**section.model_dump(exclude={"features"}, exclude_none=True))
+    observed = np.asarray(jax.vmap(system.observe)(jnp.asarray(system.initial)))
+    return replace(settings, features=molecular_features(section.features, system, find, observed, source))
 
 
 def with_settings(case: Case, settings: Settings | CaseFile) -> Case:
@@ -176,5 +238,8 @@ def _close(section: CloseSection, find: Find, observed: np.ndarray) -> CloseSett
         function = find(reference, f"close.observables.{name}")
         function.returns(observed.shape[1:], ())
         observables[name] = as_real(function.function)
-    basins = {name: (np.array(lower), np.array(upper)) for name, (lower, upper) in section.basins.items()}
-    return CloseSettings(observables=observables, basins=basins)
+    return CloseSettings(observables=observables, basins=_basins(section))
+
+
+def _basins(section: CloseSection) -> dict[str, tuple]:
+    return {name: (np.array(lower), np.array(upper)) for name, (lower, upper) in section.basins.items()}

@@ -20,7 +20,7 @@ class CaseDescription:
     - `title`: for people.
     - `dimension`: of the micro state that is simulated, `D`.
     - `coarse`: the coarse variable in words.
-    - `known`: what is known exactly; the same phrase as `ExactAnswers.known`.
+    - `known`: what is known exactly; the same phrase as `ExactAnswers.known`, or nothing.
     """
 
     title: str
@@ -28,6 +28,8 @@ class CaseDescription:
     coarse: str
     known: str
 
+
+NOTHING = "nothing"
 
 BUILTIN_DESCRIPTIONS: dict[str, CaseDescription] = {
     "hidden-barrier": CaseDescription("Hidden barrier", 2, "x", "F, hidden weight, moments, b, D by quadrature"),
@@ -65,6 +67,26 @@ BUILTIN_DESCRIPTIONS: dict[str, CaseDescription] = {
     ),
     "two-coarse-variables": CaseDescription(
         "Two coarse variables over a hidden barrier", 3, "(x, w)", "F, hidden weight, moments, b, D by quadrature"
+    ),
+    "alanine-dipeptide-vacuum": CaseDescription("Alanine dipeptide in vacuum", 66, "φ (torsion)", NOTHING),
+    "alanine-dipeptide-vacuum-psi": CaseDescription(
+        "Alanine dipeptide in vacuum, φ hidden", 66, "ψ (torsion)", NOTHING
+    ),
+    "alanine-dipeptide-vacuum-phi-psi": CaseDescription(
+        "Alanine dipeptide in vacuum, both torsions", 66, "(φ, ψ) (torsions)", NOTHING
+    ),
+    "alanine-dipeptide-implicit": CaseDescription("Alanine dipeptide in implicit solvent", 66, "φ (torsion)", NOTHING),
+    "alanine-dipeptide-implicit-psi": CaseDescription(
+        "Alanine dipeptide in implicit solvent, φ hidden", 66, "ψ (torsion)", NOTHING
+    ),
+    "alanine-dipeptide-implicit-phi-psi": CaseDescription(
+        "Alanine dipeptide in implicit solvent, both torsions", 66, "(φ, ψ) (torsions)", NOTHING
+    ),
+    "alanine-dipeptide-learned": CaseDescription(
+        "Alanine dipeptide in vacuum, its slow variable unknown",
+        66,
+        "learned: diffusion map of distances between heavy atoms",
+        NOTHING,
     ),
 }
 

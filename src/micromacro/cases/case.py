@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.molecules.system import MolecularSystem
 from micromacro.systems.exact import ExactAnswers
 from micromacro.systems.model import System
 
@@ -173,7 +174,7 @@ class Case:
 
     name: str
     title: str
-    system: System
+    system: System | MolecularSystem
     coarse: CoarseVariable
     bias: BiasSettings = BiasSettings()
     generator: GeneratorSettings = GeneratorSettings()

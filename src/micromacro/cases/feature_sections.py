@@ -107,6 +107,7 @@ def build_features(
     observed: Float[np.ndarray, "n Y"],
     *,
     source: str = "",
+    key: str | None = None,
 ) -> FeatureMap:
     """The feature map of the entries, `(Y,)` to `(F,)`, traced and tried at observed states.
 
@@ -115,10 +116,12 @@ def build_features(
     - `find`: from a reference and the key where it stands to the user's function.
     - `observed`: the observed initial states.
     - `source`: the case file, for messages.
+    - `key`: of a single entry, where it stands; its place in the list where left out.
 
     **Raises:** `InputError` for an entry that does not fit the state, and for features that are not finite there.
     """
-    maps = tuple(_build(section, f"{KEY}[{i}]", find, observed, source) for i, section in enumerate(sections))
+    keys = [key or f"{KEY}[{index}]" for index in range(len(sections))]
+    maps = tuple(_build(section, own, find, observed, source) for section, own in zip(sections, keys, strict=True))
     features = maps[0] if len(maps) == 1 else Stack(maps)
     Checked(features, KEY, source).finite(observed)
     return features

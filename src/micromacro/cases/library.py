@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from micromacro.cases.alanine import ALANINE_CONSTRUCTORS
 from micromacro.cases.case import BiasSettings, Case, CloseSettings, CoarsenSettings
 from micromacro.coordinates.coarse import CoarseVariable, unlearned
 from micromacro.systems.curved_levels import curved_level_sets, steep_well
@@ -158,4 +159,5 @@ CONSTRUCTORS: dict[str, Callable[[str, str], Case]] = {
     "multiplicative-closure": _multiplicative_closure,
     "curved-level-sets": _curved_level_sets,
     "two-coarse-variables": _two_coarse_variables,
+    **ALANINE_CONSTRUCTORS,
 }

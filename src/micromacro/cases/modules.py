@@ -28,7 +28,7 @@ class Modules:
 
     @property
     def files(self) -> frozenset[Path]:
-        """Every file of the user that was imported so far, those imported by others too."""
+        """Every file of the user that was asked for or imported so far, those imported by others too."""
         return frozenset(self._files)
 
     def function(self, reference: str, key: str) -> Callable:
@@ -42,13 +42,28 @@ class Modules:
             raise InputError(key, requirement, repr(name), source=str(self._case_file), remedy=remedy)
         return function
 
-    def _module(self, file_name: str, key: str) -> ModuleType:
+    def data_file(self, file_name: str, key: str) -> Path:
+        """A file that the case names and that is no Python file; kept among `files`."""
+        path = self._path(file_name, key, "name a file that exists")
+        self._files.add(path)
+        return path
+
+    def has(self, file_name: str) -> bool:
+        """Whether there is such a file, relative to the case file."""
+        return not Path(file_name).is_absolute() and (self._case_file.parent / file_name).is_file()
+
+    def _path(self, file_name: str, key: str, requirement: str) -> Path:
         source = str(self._case_file)
         if Path(file_name).is_absolute():
             raise InputError(key, "name a file relative to the case file", repr(file_name), source=source)
         path = (self._case_file.parent / file_name).resolve()
         if not path.is_file():
-            raise InputError(key, "name a Python file that exists", f"'{file_name}' (no such file)", source=source)
+            raise InputError(key, requirement, f"'{file_name}' (no such file)", source=source)
+        return path
+
+    def _module(self, file_name: str, key: str) -> ModuleType:
+        source = str(self._case_file)
+        path = self._path(file_name, key, "name a Python file that exists")
         if path not in self._loaded:
             try:
                 self._loaded[path] = self._import(path)

@@ -9,6 +9,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from micromacro.cases.feature_sections import FeatureSection
+from micromacro.cases.molecule_sections import (
+    GEOMETRIES,
+    ComponentsSection,
+    DeviationSection,
+    MolecularSection,
+    NamedSection,
+    ShapeSection,
+)
 from micromacro.cases.section import (
     Count,
     Flag,
@@ -150,6 +158,13 @@ class LearnedSection(CoarsenSection):
         return self.components or 1
 
 
+CoarseSection = Annotated[
+    FunctionSection | NamedSection | ShapeSection | DeviationSection | ComponentsSection | LearnedSection,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
+]
+
+
 class ExploreSection(Section):
     """`[explore]`."""
 
@@ -245,9 +260,16 @@ class CaseFile(CommonSettings):
     """A whole case file."""
 
     title: Text = ""
-    system: Annotated[OverdampedSection | StochasticSection, Field(discriminator="kind")]
-    coarse: Annotated[FunctionSection | LearnedSection, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+    system: Annotated[OverdampedSection | StochasticSection | MolecularSection, Field(discriminator="kind")]
+    coarse: CoarseSection
     close: CloseSection = CloseSection()
+
+    @model_validator(mode="after")
+    def _geometries_are_of_molecules(self):
+        if self.coarse.kind in (*GEOMETRIES, "components") and self.system.kind != "openmm":
+            requirement = f"be 'function' or one that learns where system.kind is '{self.system.kind}'"
+            raise problem("coarse.kind", f"{requirement}: it has no atoms", repr(self.coarse.kind))
+        return self
 
     @model_validator(mode="after")
     def _corners_fit(self):

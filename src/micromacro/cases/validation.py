@@ -7,6 +7,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from micromacro.cases.feature_sections import FEATURES
+from micromacro.cases.molecule_sections import (
+    NAMED,
+    ComponentSection,
+    ComponentsSection,
+    DeviationSection,
+    MolecularSection,
+    NamedSection,
+    ShapeSection,
+)
 from micromacro.cases.schema import (
     LEARNED,
     CaseFile,
@@ -18,17 +27,24 @@ from micromacro.cases.schema import (
 from micromacro.errors import InputError
 
 SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
-    "system": {"overdamped": OverdampedSection, "sde": StochasticSection},
-    "coarse": {"function": FunctionSection, **dict.fromkeys(LEARNED, LearnedSection)},
+    "system": {"overdamped": OverdampedSection, "sde": StochasticSection, "openmm": MolecularSection},
+    "coarse": {
+        "function": FunctionSection,
+        **dict.fromkeys(NAMED, NamedSection),
+        "radius-of-gyration": ShapeSection,
+        "rmsd": DeviationSection,
+        "components": ComponentsSection,
+        **dict.fromkeys(LEARNED, LearnedSection),
+    },
 }
 """Of each section whose keys depend on its kind, the model of each kind."""
 
 KINDS = {
-    "system": (tuple(SECTIONS["system"]), ("openmm",)),
-    "coarse": (tuple(SECTIONS["coarse"]), ("torsion", "distance", "angle")),
-    "generator": (("score", "flow", "gan", "matching", "kernel"), ()),
+    "system": tuple(SECTIONS["system"]),
+    "coarse": tuple(SECTIONS["coarse"]),
+    "generator": ("score", "flow", "gan", "matching", "kernel"),
 }
-"""For each section with a `kind`: those this version has, and those it only recognises."""
+"""The kinds of each section with a `kind`."""
 
 REQUIREMENTS = {
     "string_type": "be a string",
@@ -85,17 +101,14 @@ def suggestion(given: str, known: Iterable[str]) -> str | None:
 
 
 def _refuse_other_kinds(raw: dict[str, Any], place: Place) -> None:
-    """Refuse kinds that do not exist, and those that exist but not in this version."""
-    for section, (supported, planned) in KINDS.items():
+    """Refuse kinds that do not exist."""
+    for section, supported in KINDS.items():
         table = raw.get(section)
         kind = table.get("kind") if isinstance(table, dict) else None
         if kind is None or kind in supported:
             continue
         choices = " or ".join(f"'{name}'" for name in supported)
-        if kind in planned:
-            remedy = f"'{kind}' is not supported in this version."
-        else:
-            remedy = suggestion(str(kind), (*supported, *planned))
+        remedy = suggestion(str(kind), supported)
         key = f"{section}.kind"
         raise InputError(key, f"be {choices}", repr(kind), source=place(key), remedy=remedy)
 
@@ -131,14 +144,16 @@ def _path(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list
     if issubclass(model, CaseFile) and len(location) > 1 and location[0] in SECTIONS:
         kinds = SECTIONS[str(location[0])]
         if location[1] in kinds:
-            return _within_features([location[0], *location[2:]], kinds[str(location[1])])
+            return _within_entries([location[0], *location[2:]], kinds[str(location[1])])
     return list(location), None
 
 
-def _within_features(path: list[str | int], model: type[BaseModel]) -> tuple[list[str | int], type[BaseModel]]:
-    """The same without the kind of an entry of features, and the model of that kind where there is one."""
+def _within_entries(path: list[str | int], model: type[BaseModel]) -> tuple[list[str | int], type[BaseModel]]:
+    """The same without the kind of an entry of features, and the model of the entry where there is one."""
     if len(path) > 3 and path[1] == "features" and path[3] in FEATURES:
         return [*path[:3], *path[4:]], FEATURES[str(path[3])]
+    if len(path) > 3 and path[1] == "components":
+        return path, ComponentSection
     return path, model
 
 

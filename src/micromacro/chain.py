@@ -82,7 +82,7 @@ def sample_micro_macro(run: stages.Run) -> Sampled:
         raise BudgetError(f"budget must be enough to train a generator; got {case.budget}. Raise --budget.")
     walkers = WALKERS_PER_WINDOW_WALKER * trained.start.size
     spent = run.engine.evaluations
-    reserve = closure_reserve(case.budget) + reduction_reserve(case)
+    reserve = closure_reserve(case) + reduction_reserve(case)
     left = spent if case.budget is None else case.budget - spent - reserve
     size = chain_size(walkers, left)
     record = _chain_stage(run, trained, trained.generator, size)

@@ -148,7 +148,7 @@ def _first_states(run: stages.Run) -> States:
     case = run.case
     if not case.system.has_density:
         return _own_dynamics(run)
-    require_first(case, plan.exploration_cost(len(case.system.initial), plan.EXPLORERS))
+    require_first(case, plan.exploration(case))
     features = _features(case)
     provisional = CoarseVariable(lambda observed: features(observed)[:1], np.array([-1.0]), np.array([1.0]), (False,))
     part = run.within("first", replace(case, coarse=provisional))

@@ -98,9 +98,9 @@ def _wells_stage(run: stages.Run, new: np.ndarray) -> Exploration:
 
     def compute(advance: Callable) -> xr.Dataset:
         before = run.engine.evaluations
-        found = seeding.explore(run.engine, run.case.coarse, new, plan.EXPLORERS, run.key(5))
+        found = seeding.explore(run.engine, run.case.coarse, new, plan.explorers(run.case), run.key(5))
         advance(run.engine.evaluations - before)
         return records.exploration_record(found)
 
-    total = plan.exploration_cost(len(new), plan.EXPLORERS)
+    total = plan.exploration(run.case, len(new))
     return records.read_exploration(run.stage("explore_wells", total, "walker-steps", compute))

@@ -22,6 +22,8 @@ from micromacro.coupling.judging import Quality, judge_draws, judge_weights
 from micromacro.coupling.weights import generator_free_energy
 from micromacro.estimates.basins import find_basins
 from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
+from micromacro.molecular_closure import closure_of_molecule
+from micromacro.molecules.system import MolecularSystem
 from micromacro.pipeline import Sampled
 
 MOST_RESERVOIR_STATES = 300_000
@@ -30,14 +32,35 @@ MOST_RESERVOIR_STATES = 300_000
 def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dataset]:
     """Conditional averages of drift, diffusion and observables; and the reservoir of states that lifting draws from."""
 
+    molecule = isinstance(run.case.system, MolecularSystem)
+    langevin = closure_of_molecule(run, sampled) if molecule else None
+
     def compute(advance: Callable) -> xr.Dataset:
         found = sampled.estimate
         pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // MOST_RESERVOIR_STATES)))
         closed = _closure(run, sampled, advance)
+        closed = closed if langevin is None else _with_langevin(closed, langevin)
         return _close_record(run, sampled, pick, closed)
 
     record = run.stage("close", plan.MOST_CLOSURE_STATES, "states", compute)
     return read_closure(record), record
+
+
+def _with_langevin(closed: ClosureTable, langevin: ClosureTable | str) -> ClosureTable:
+    """The observables with b and D of a molecule; NaN where they are not known."""
+    names = ("drift", "drift_stderr", "diffusion", "diffusion_stderr")
+    if isinstance(langevin, str):
+        return replace(closed, **{name: np.full_like(getattr(closed, name), np.nan) for name in names})
+    return replace(closed, **{name: getattr(langevin, name) for name in names})
+
+
+def _terms(run: stages.Run, position: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
+    """Drift and diffusion of ξ at states; of a molecule zeros, for there the limit of no lag is trivial."""
+    d = run.case.coarse.dimension
+    if isinstance(run.case.system, MolecularSystem):
+        return np.zeros((len(position), d)), np.zeros((len(position), d, d))
+    run.engine.evaluations += len(position)
+    return projected_terms(run.case.system, run.case.coarse, position)
 
 
 def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTable:
@@ -46,8 +69,7 @@ def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTab
     count = int(max(1, min(plan.MOST_CLOSURE_STATES, left)))
     pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // count)))
     position = found.position[pick]
-    drift, diffusion = projected_terms(case.system, case.coarse, position)
-    run.engine.evaluations += len(pick)
+    drift, diffusion = _terms(run, position)
     advance(len(pick))
     observed = jax.vmap(case.system.observe)(jnp.asarray(position))
     observables = {

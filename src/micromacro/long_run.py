@@ -45,7 +45,7 @@ def long_run_size(case: Case, spent: int = 0) -> Size:
     if case.budget is None:
         return Size(walkers, steps, pieces)
     plan.Budget(case.budget).require(spent + 2 * walkers * plan.FEWEST_STEPS, "this number of walkers")
-    affordable = (case.budget - spent - closure_reserve(case.budget)) // walkers
+    affordable = (case.budget - spent - closure_reserve(case)) // walkers
     steps = int(min(steps, affordable))
     return Size(walkers, steps, int(min(pieces, affordable // steps)))
 

@@ -15,6 +15,7 @@ from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estima
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.rounds import Round, schedule_for
 from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
 
@@ -94,7 +95,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
     first = budget.steps(
-        case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(windows, sizes), case.couple.rounds + 1
+        case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(case, windows, sizes), case.couple.rounds + 1
     )
     schedule = stages.plan_schedule(run, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
     windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule, explored.seeds)
@@ -112,9 +113,9 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
             run, windows, result, current, local if not segments else segments[-1], budget.part
         )
         batch = windows.count * sizes.walkers
-        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded)
+        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded, chunk=plan.chunk_steps(case))
         left = case.couple.rounds + 1 - number
-        reserve = closure_reserve(budget.part)
+        reserve = closure_reserve(case, share)
         steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
         if steps < plan.FEWEST_STEPS and left > 1:
             steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
@@ -152,18 +153,23 @@ def _segment(run: stages.Run, windows: Windows, result: Round, *, exchanged: boo
     return replace(segment, start=result.start, **moves)
 
 
-def _batch(windows: Windows, sizes: plan.WindowPlan) -> tuple[int, int]:
-    return windows.count * sizes.walkers, 1 + plan.BURN_IN_CHUNKS * 50
+def _batch(case: Case, windows: Windows, sizes: plan.WindowPlan) -> tuple[int, int]:
+    return windows.count * sizes.walkers, 1 + plan.BURN_IN_CHUNKS * plan.chunk_steps(case)
 
 
 def _after_pull(run: stages.Run, sizes: plan.WindowPlan) -> int:
     windows = sizes.per_dimension**run.case.coarse.dimension
-    return run.engine.evaluations + plan.pull_cost(windows, sizes.walkers)
+    return run.engine.evaluations + plan.pull_cost(windows, sizes.walkers, run.case.system.frame_steps)
 
 
-def closure_reserve(budget: int | None) -> int:
-    """Force evaluations that are kept for the closure."""
-    return 0 if budget is None else min(plan.MOST_CLOSURE_STATES, budget // 50)
+def closure_reserve(case: Case, share: float = 1.0) -> int:
+    """Force evaluations that are kept for the closure, of a budget of which `share` may be spent before."""
+    budget = plan.Budget(case.budget, share).part
+    if budget is None:
+        return 0
+    if isinstance(case.system, MolecularSystem):
+        return min(2 * case.close.bursts, budget // 5)
+    return min(plan.MOST_CLOSURE_STATES, budget // 50)
 
 
 def reduction_reserve(case: Case) -> int:
@@ -233,8 +239,8 @@ def sample_unbiased(run: stages.Run) -> Sampled:
     sizes = plan.plan_windows(case, exploration.spread)
     walkers = sizes.walkers * sizes.per_dimension**case.coarse.dimension
     wanted = case.bias.steps * (case.couple.rounds + 1)
-    overhead = plan.round_overhead(0, coupled=False)
-    reserve = closure_reserve(case.budget)
+    overhead = plan.round_overhead(0, coupled=False, chunk=plan.chunk_steps(case))
+    reserve = closure_reserve(case)
     steps = plan.Budget(case.budget).steps(wanted, run.engine.evaluations, reserve, walkers, overhead, 1)
     plan.Budget(case.budget).require(
         run.engine.evaluations + reserve + walkers * (overhead + plan.FEWEST_STEPS), "these walkers"

@@ -10,12 +10,14 @@ from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
 from micromacro.estimates.discovered import MOST_WELLS, discovery_cost
-from micromacro.sampling.opes import FEWEST_CHUNKS, opes_cost
+from micromacro.molecules.system import MolecularSystem
+from micromacro.sampling.opes import FEWEST_CHUNKS
 from micromacro.sampling.seeding import exploration_cost, pull_cost
-from micromacro.sampling.tuning import CHUNK_STEPS
+from micromacro.sampling.tuning import CHUNK_STEPS, FRAMES
 from micromacro.sampling.windows import window_spacing
 
 EXPLORERS = 32
+MOLECULE_EXPLORERS = 8
 BURN_IN_CHUNKS = 12
 FEWEST_STEPS = 100
 MOST_CLOSURE_STATES = 100_000
@@ -52,6 +54,22 @@ def plan_windows(case: Case, spread: Float[np.ndarray, "d"]) -> WindowPlan:
     stiffness = 2 / spacing**2 if bias.stiffness is None else np.full(coarse.dimension, bias.stiffness)
     walkers = bias.walkers or {1: 64, 2: 16}.get(coarse.dimension, 8)
     return WindowPlan(count, stiffness, max(walkers, len(case.system.initial)))
+
+
+def explorers(case: Case) -> int:
+    """Walkers of the short unbiased runs from each starting point: fewer where each step is dear."""
+    return MOLECULE_EXPLORERS if isinstance(case.system, MolecularSystem) else EXPLORERS
+
+
+def chunk_steps(case: Case) -> int:
+    """Steps of the chunks by which chains are tuned."""
+    return FRAMES * case.system.frame_steps
+
+
+def exploration(case: Case, starts: int | None = None) -> int:
+    """Force evaluations of the short unbiased runs from `starts` points, all of the case where left out."""
+    count = len(case.system.initial) if starts is None else starts
+    return exploration_cost(count, explorers(case), case.system.frame_steps)
 
 
 def cycles_for(case: Case) -> int:
@@ -95,22 +113,23 @@ class Budget:
             )
 
 
-def round_overhead(cycles: int, *, coupled: bool, seeded: bool = False) -> int:
-    """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density."""
+def round_overhead(cycles: int, *, coupled: bool, seeded: bool = False, chunk: int = CHUNK_STEPS) -> int:
+    """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density.
+
+    `chunk`: steps of the chunks by which chains are tuned.
+    """
     if seeded:
-        return 2 + RELAXATION_CHUNKS * CHUNK_STEPS
-    return 1 + ADAPT_CHUNKS * CHUNK_STEPS + (SEED_MOVES + cycles if coupled else 0)
+        return 2 + RELAXATION_CHUNKS * chunk
+    return 1 + ADAPT_CHUNKS * chunk + (SEED_MOVES + cycles if coupled else 0)
 
 
 def least_cost(case: Case, plan: WindowPlan, *, seeded: bool = False) -> int:
     """Force evaluations of the shortest run that could give an answer: every stage, one short round."""
     windows = plan.per_dimension**case.coarse.dimension
     batch = windows * plan.walkers
-    starts = len(case.system.initial)
-    cycles = cycles_for(case)
-    overhead = round_overhead(cycles, coupled=True, seeded=seeded)
-    rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * CHUNK_STEPS + overhead
-    return exploration_cost(starts, EXPLORERS) + pull_cost(windows, plan.walkers) + batch * rounds + 1000
+    overhead = round_overhead(cycles_for(case), coupled=True, seeded=seeded, chunk=chunk_steps(case))
+    rounds = 2 * FEWEST_STEPS + 1 + BURN_IN_CHUNKS * chunk_steps(case) + overhead
+    return exploration(case) + pull_cost(windows, plan.walkers, case.system.frame_steps) + batch * rounds + 1000
 
 
 @dataclass(frozen=True)
@@ -119,10 +138,6 @@ class OpesPlan:
 
     settings: ExploreSettings
     new_wells: int
-
-    def cost(self, starts: int) -> int:
-        """Force evaluations at most, short runs from the new wells included."""
-        return opes_cost(self.settings) + discovery_cost(starts) + exploration_cost(self.new_wells, EXPLORERS)
 
 
 def plan_opes(case: Case, budget: Budget, needed: int) -> OpesPlan:
@@ -139,16 +154,16 @@ def plan_opes(case: Case, budget: Budget, needed: int) -> OpesPlan:
     most = max(0, MOST_WELLS - starts)
     if budget.part is None:
         return OpesPlan(settings, most)
-    each = exploration_cost(1, EXPLORERS)
+    each, chunk = exploration(case, 1), chunk_steps(case)
     new_wells = int(min(most, max(1, int(WELLS_SHARE * budget.part / each))))
     fixed = discovery_cost(starts) + new_wells * each
     affordable = min(int(OPES_SHARE * budget.part), budget.part - needed) - fixed
-    chunks = affordable // (settings.walkers * (CHUNK_STEPS + 1))
+    chunks = affordable // (settings.walkers * (chunk + 1))
     if chunks < FEWEST_CHUNKS:
-        least = fixed + FEWEST_CHUNKS * settings.walkers * (CHUNK_STEPS + 1)
+        least = fixed + FEWEST_CHUNKS * settings.walkers * (chunk + 1)
         total = int(np.ceil(max(least / OPES_SHARE, least + needed) / budget.share))
         raise BudgetError(
             f'budget must be at least {total} force evaluations for [explore] kind = "opes"; got {budget.ceiling}. '
             'Raise --budget, lower [explore] walkers, or use [explore] kind = "unbiased".'
         )
-    return OpesPlan(replace(settings, steps=int(min(settings.steps, chunks * CHUNK_STEPS))), new_wells)
+    return OpesPlan(replace(settings, steps=int(min(settings.steps, chunks * chunk))), new_wells)

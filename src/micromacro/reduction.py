@@ -28,8 +28,10 @@ from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
 from micromacro.errors import InputError, MicromacroError, PhysicsError
+from micromacro.molecules.system import MolecularSystem
 from micromacro.pipeline import Sampled
 
+OF_MOLECULES = "b and D of a molecule come from series of ξ in umbrella windows and from F"
 NO_GAP = "hidden coordinates do not relax at fixed ξ by their own dynamics: no gap between time scales"
 MOST_COMPONENTS = 3
 PILOT_SHARE = 4
@@ -124,6 +126,8 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
     """Bursts, long simulations of the full model, the equation learned from them, and the comparison."""
     if not relaxes(run, sampled):
         return Reduction(projected, reasons=dict.fromkeys(STAGES, NO_GAP), no_gap=NO_GAP)
+    if isinstance(run.case.system, MolecularSystem):
+        return Reduction(projected, reasons=dict.fromkeys(STAGES, OF_MOLECULES))
     found = _or_reason(lambda: _bursts_stage(run, sampled))
     bursts = None if isinstance(found, str) else found
     reasons = {"bursts": found} if isinstance(found, str) else {}

@@ -8,8 +8,8 @@ import numpy as np
 from micromacro.closures.files import PROJECTED
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics, draw_starts, simulate, time_step
-from micromacro.coordinates.periodicity import find_state_space
 from micromacro.errors import MicromacroError
+from micromacro.molecules.system import observed_space
 from micromacro.report.data import ReportData
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def report_data(result: "Result") -> ReportData:
         lag_study=result.bursts and result.bursts.study,
         **_exact(result, z),
         conditional_samples=_samples(result),
-        observed_periods=find_state_space(case.system, case.coarse).period,
+        observed_periods=observed_space(case.system, case.coarse).period,
         reduced=_reduced(result),
         coarse_cloud=_cloud(result) if case.coarsen is not None else None,
         rounds=result.summary["rounds"],
@@ -79,7 +79,7 @@ def _samples(result: "Result") -> list[tuple]:
     """Draws at a few coarse values: evenly spaced in one dimension, at the lowest cells and between in more."""
     energy = np.nan_to_num(result.free_energy.free_energy, nan=np.inf)
     points = result.free_energy.grid.points
-    sampled = np.flatnonzero(np.isfinite(result.closure.drift).all(axis=1))
+    sampled = np.flatnonzero(np.isfinite(result.closure.drift).all(axis=1) | np.isfinite(energy))
     if len(sampled) == 0:
         return []
     if points.shape[1] == 1:

@@ -25,7 +25,6 @@ from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_star
 from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
 from micromacro.coarsening import check_learning, learn_coarse, learned_case
-from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
@@ -33,13 +32,14 @@ from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
+from micromacro.molecules.system import MolecularSystem, exposed, observed_space
 from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
-from micromacro.sampling.engine import JaxEngine
+from micromacro.sampling.engine import Engine
 from micromacro.store import Store
-from micromacro.systems.model import StochasticSystem
+from micromacro.systems.model import StochasticSystem, identity
 
 DRAWS_AT_ONCE = 10_000
 COARSE_AT_ONCE = 1000
@@ -56,6 +56,7 @@ def run(
     method: str = "coupled",
     resume: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> "Result":
     """Compute a case and write its results.
 
@@ -67,6 +68,7 @@ def run(
       `micro-macro` chain over all coarse values that it lifts.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
     - `progress`: how to show it; not at all where left out.
+    - `workers`: processes that simulate a molecule; as many as cores where left out.
 
     **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the
     simulation fails. What was finished before stays in `out`.
@@ -90,7 +92,9 @@ def run(
         return Result.load(folder, case)
     _prepare(folder, case, method, resume)
     began = time.monotonic()
-    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), JaxEngine(case.system, case.coarse))
+    under_way = stages.Run(
+        case, Store(folder), progress or Progress(quiet=True), stages.engine_for(case, workers=workers)
+    )
     coarsening = None
     if case.coarsen is not None:
         under_way, coarsening = learn_coarse(under_way)
@@ -154,9 +158,15 @@ def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:
         notes.append("ξ was still drifting at the end of the run: it has conditionals but no free energy")
     if case.system.has_density and case.system.hidden is None and method == "coupled":
         notes.append(
-            "not coupled: [system] observe has no inverse hidden, so no draw of a generator could be simulated"
+            f"not coupled: {_why_not_coupled(case)}, so no draw of a generator could be simulated"
         )
     return notes
+
+
+def _why_not_coupled(case: Case) -> str:
+    if isinstance(case.system, MolecularSystem):
+        return case.system.internal.reason or "the internal coordinates of the solute do not place its solvent"
+    return "[system] observe has no inverse hidden"
 
 
 def _check_request(case: Case, method: str) -> None:
@@ -179,8 +189,12 @@ def _check_request(case: Case, method: str) -> None:
             "be coupled or unbiased for a system without log_density, where no bias is meaningful",
             repr(method),
         )
+    if method == "micro-macro" and isinstance(case.system, MolecularSystem):
+        requirement = "be one of coupled, umbrella, unbiased, generator for a molecule"
+        raise InputError("method", requirement, repr(method))
     if method in NEED_DENSITIES and case.system.hidden is None:
-        raise InputError("method", f"not be {method} where [system] observe has no inverse hidden", repr(method))
+        requirement = f"not be {method} where {_why_not_coupled(case)}"
+        raise InputError("method", requirement, repr(method))
 
 
 def _settings(case: Case, method: str) -> dict:
@@ -226,11 +240,11 @@ def _last_generator(store: Store) -> str | None:
 class Lift:
     """Micro states conditioned on coarse values.
 
-    `q` `(rows, Y)`; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where
+    `q` `(rows, Y)`, or `(rows, atoms, 3)` in nm of a molecule; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where
     draws are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
     """
 
-    q: Float[np.ndarray, "rows Y"]
+    q: Float[np.ndarray, "rows ..."]
     z: Float[np.ndarray, "rows d"]
     at: Float[np.ndarray, "rows d"]
     log_weight: Float[np.ndarray, "rows"]
@@ -296,13 +310,21 @@ class Result:
         overlap = kernel_width(route, self.free_energy.grid)
         return smooth_closure(table, self.case.coarse, SmoothSettings(overlap=overlap))
 
-    def coarse_values(self, q: Float[np.ndarray, "n Y"]) -> Float[np.ndarray, "n d"]:
-        """The coarse variable of observed states. **Raises:** `InputError` for states of another size."""
-        size = self.case.system.observe(jnp.asarray(self.case.system.initial[0])).shape[0]
-        if q.shape[1:] != (size,):
-            raise InputError("q", f"be observed states (n, {size})", f"shape {q.shape}")
-        chunk = jax.jit(lambda states: jax.lax.map(self.case.coarse, states, batch_size=COARSE_AT_ONCE))
-        return np.asarray(chunk(jnp.asarray(q, float)))
+    def coarse_values(self, q: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
+        """ξ of observed states `(n, Y)`, of a molecule positions `(n, atoms, 3)`, as `(n, d)`.
+
+        **Raises:** `InputError` for states of another size.
+        """
+        system = self.case.system
+        molecule = isinstance(system, MolecularSystem)
+        shape = (system.atoms, 3) if molecule else system.observe(jnp.asarray(system.initial[0])).shape
+        if q.shape[1:] != shape:
+            raise InputError("q", f"be observed states (n, {', '.join(map(str, shape))})", f"shape {q.shape}")
+        observe = system.observe if molecule else identity
+        chunk = jax.jit(
+            lambda states: jax.lax.map(lambda one: self.case.coarse(observe(one)), states, batch_size=COARSE_AT_ONCE)
+        )
+        return np.asarray(chunk(jnp.asarray(q, float).reshape(len(q), -1)))
 
     @cached_property
     def generator(self) -> Generator | DensityGenerator | None:
@@ -351,8 +373,13 @@ class Result:
         draw = eqx.filter_jit(
             lambda generator, z, keys: jax.lax.map(lambda key: generator.sample(z, key), keys, batch_size=DRAWS_AT_ONCE)
         )
-        q = draw(self.generator, jnp.asarray(value), keys)
-        return np.asarray(q, float), np.asarray(jax.vmap(self.case.coarse)(q), float), float(n)
+        observed = draw(self.generator, jnp.asarray(value), keys)
+        z = np.asarray(jax.vmap(self.case.coarse)(observed), float)
+        system = self.case.system
+        if isinstance(system, MolecularSystem):
+            assert system.hidden is not None, "only what can be lifted has a generator"
+            return exposed(system, np.asarray(jax.vmap(system.hidden)(observed))), z, float(n)
+        return np.asarray(observed, float), z, float(n)
 
     def _lift_exact(self, value: np.ndarray, n: int, width: np.ndarray, seed: int, number: int):
         system, rng = self.case.system, np.random.default_rng([seed, number])
@@ -362,9 +389,10 @@ class Result:
             lifted = lift_healed(self._engine, system, *shared, self._local_dynamics(value), key, rng)
         else:
             lifted = lift_exact(self._engine, *shared, key, rng)
-        q = np.asarray(jax.vmap(system.observe)(jnp.asarray(lifted.position)))
-        space = find_state_space(system, self.case.coarse)
-        return np.asarray(space.wrap(q)), lifted.coarse, lifted.effective_sample_size
+        q = exposed(system, lifted.position)
+        if not isinstance(system, MolecularSystem):
+            q = np.asarray(observed_space(system, self.case.coarse).wrap(q))
+        return q, lifted.coarse, lifted.effective_sample_size
 
     def _local_dynamics(self, value: np.ndarray) -> LocalDynamics:
         closure, coarse = self.closure, self.case.coarse
@@ -376,8 +404,8 @@ class Result:
         return LocalDynamics(closure.drift[cell], closure.diffusion[cell], float(self.record["relaxation_time"]))
 
     @cached_property
-    def _engine(self) -> JaxEngine:
-        return JaxEngine(self.case.system, self.case.coarse)
+    def _engine(self) -> Engine:
+        return stages.engine_for(self.case)
 
     @cached_property
     def _reservoir(self) -> Reservoir:

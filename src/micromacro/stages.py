@@ -14,7 +14,6 @@ from jaxtyping import Array, Key
 
 from micromacro import plan, records
 from micromacro.cases.case import Case
-from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.learning import fit_generator
@@ -24,8 +23,9 @@ from micromacro.coupling.seeding import seeded_round
 from micromacro.generators.family import Family
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.generators.kinds import family
+from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
-from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.production import Frames
 from micromacro.sampling.seeding import BIAS_POINTS, Exploration, Seeds, explore, joined_explorations, no_windows, pull
 from micromacro.sampling.table import Table, zero_table
@@ -44,14 +44,14 @@ class Run:
     case: Case
     store: Store
     progress: Progress
-    engine: JaxEngine
+    engine: Engine
     costs: dict[str, dict] = field(default_factory=dict)
     part: str = ""
 
     @cached_property
     def space(self) -> Space:
         """Where the observed state lives."""
-        return find_state_space(self.case.system, self.case.coarse)
+        return observed_space(self.case.system, self.case.coarse)
 
     def key(self, number: int) -> Key[Array, ""]:
         """The random key of a stage: the same whatever was resumed."""
@@ -65,14 +65,7 @@ class Run:
 
     def within(self, part: str, case: Case) -> "Run":
         """The same run in another part of it, with the case of that part; what it has cost goes on."""
-        return Run(
-            case,
-            self.store,
-            self.progress,
-            JaxEngine(case.system, case.coarse, self.engine.evaluations),
-            self.costs,
-            part,
-        )
+        return Run(case, self.store, self.progress, engine_for(case, self.engine.evaluations), self.costs, part)
 
     def stage(self, name: str, total: float, unit: str, compute: Callable[[Callable], xr.Dataset]) -> xr.Dataset:
         """One stage: from the store where it is finished; else computed, timed, counted and stored.
@@ -94,18 +87,26 @@ class Run:
         return record
 
 
+def engine_for(case: Case, evaluations: int = 0, workers: int | None = None) -> Engine:
+    """The engine that advances walkers of the case; `workers`: processes of a molecule's, as many as cores by default."""
+    if isinstance(case.system, MolecularSystem):
+        from micromacro.sampling.openmm_engine import OpenMMEngine
+
+        return OpenMMEngine(case.system, case.coarse, evaluations, workers=workers)
+    return JaxEngine(case.system, case.coarse, evaluations)
+
+
 def explore_stage(run: Run) -> Exploration:
     """Short unbiased runs from every starting point."""
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
         before = run.engine.evaluations
-        found = explore(run.engine, case.coarse, case.system.initial, plan.EXPLORERS, run.key(1))
+        found = explore(run.engine, case.coarse, case.system.initial, plan.explorers(case), run.key(1))
         advance(run.engine.evaluations - before)
         return records.exploration_record(found)
 
-    total = plan.exploration_cost(len(case.system.initial), plan.EXPLORERS)
-    return records.read_exploration(run.stage("explore", total, "walker-steps", compute))
+    return records.read_exploration(run.stage("explore", plan.exploration(case), "walker-steps", compute))
 
 
 def first_windows(run: Run, sizes: plan.WindowPlan) -> Windows:
@@ -283,5 +284,7 @@ def plan_schedule(run: Run, steps: int, batch: int) -> Schedule:
 
 
 def canonical_frames(run: Run, frames: Frames) -> Frames:
-    """Frames with periodic coordinates brought into the range of their coarse variable."""
+    """Frames with periodic coordinates brought into the range of their coarse variable; of a molecule as they are."""
+    if isinstance(run.case.system, MolecularSystem):
+        return frames
     return replace(frames, position=np.asarray(run.space.wrap(frames.position)))

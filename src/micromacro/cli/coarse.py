@@ -40,7 +40,7 @@ def _states(path: Path) -> Any:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError("STATES", "be a .npy file of states, or an .npz file with q", f"{path}: {error}") from error
     real = np.issubdtype(found.dtype, np.integer) or np.issubdtype(found.dtype, np.floating)
-    if found.ndim != 2 or not real or not np.all(np.isfinite(found)):
+    if found.ndim not in (2, 3) or not real or not np.all(np.isfinite(found)):
         given = f"{found.dtype} of shape {found.shape}"
-        raise InputError("STATES", "hold finite numbers of shape (n, D)", given)
+        raise InputError("STATES", "hold finite numbers of shape (n, D), or (n, atoms, 3) of a molecule", given)
     return found.astype(float)

@@ -61,23 +61,28 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the case; may be repeated."),
     ] = None,
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes; this version has 1.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes that simulate a molecule; default: one for each core."),
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a cluster; not in this version.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a case end to end, from sampling to checks."""
-    _refuse_many_machines(workers, scheduler)
+    _refuse_other_machines(scheduler)
     options = {"generator.kind": generator and generator.value, "seed": seed, "budget.force_evaluations": budget}
     texts = [*(overrides or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     try:
-        summary = _run(case, out, texts, method.value, resume, Progress(quiet))
+        summary = _run(case, out, texts, method.value, resume, Progress(quiet), workers)
     except KeyboardInterrupt:
         print(f"Interrupted. To go on: {_command_to_resume()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     _print_verdict(summary, out)
 
 
-def _run(case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress) -> dict[str, Any]:
+def _run(
+    case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress, workers: int | None
+) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
     from micromacro.cases.archive import archive_case, overrides_to_resume
@@ -94,12 +99,10 @@ def _run(case: str, out: Path, overrides: list[str], method: str, resume: bool, 
     else:
         loaded = load_case(case, overrides)
         archive_case(case, overrides, folder)
-    return run_case(loaded, out, method=method, resume=resume, progress=progress).summary
+    return run_case(loaded, out, method=method, resume=resume, progress=progress, workers=workers).summary
 
 
-def _refuse_many_machines(workers: int, scheduler: str | None) -> None:
-    if workers != 1:
-        raise InputError("--workers", "be 1", workers, remedy="More processes are not supported in this version.")
+def _refuse_other_machines(scheduler: str | None) -> None:
     if scheduler is not None:
         raise InputError("--scheduler", "be left out", scheduler, remedy="It is not supported in this version.")
 

@@ -9,14 +9,14 @@ from jaxtyping import Array, Key
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.moves import log_volume, to_hidden
 from micromacro.errors import PhysicsError
-from micromacro.sampling.engine import JaxEngine
+from micromacro.sampling.engine import Engine
 from micromacro.sampling.production import Frames
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.windows import Windows
 
 
 def weighted_draws(
-    engine: JaxEngine, generator: ConditionalProposal, windows: Windows, draws: int, walkers: int, key: Key[Array, ""]
+    engine: Engine, generator: ConditionalProposal, windows: Windows, draws: int, walkers: int, key: Key[Array, ""]
 ) -> tuple[Segment, np.ndarray]:
     """`draws` × `walkers` draws at every window with weights π_z(q) / p(q|z); one force evaluation each.
 
@@ -26,23 +26,27 @@ def weighted_draws(
     **Raises:** `PhysicsError` where no draw at a window has any weight.
     """
 
+    safe = jnp.asarray(engine.system.initial[0])
+
     @eqx.filter_jit
-    def batch(generator, windows, keys):
+    def batch(generator, centers, keys):
         def one(center, key):
             draw = generator.weighted_sample(center, key)
             state, reachable = to_hidden(engine.system, draw.state.astype(float))
-            walker = engine.evaluate(center, windows, state)
-            log_weight = walker.log_target - draw.log_prob - log_volume(engine.system, state)
-            usable = draw.valid & reachable & jnp.isfinite(log_weight)
-            return state, walker.coarse, walker.log_density, jnp.where(usable, log_weight, -jnp.inf)
+            log_prob = draw.log_prob + log_volume(engine.system, state)
+            usable = draw.valid & reachable & jnp.isfinite(log_prob)
+            return jnp.where(usable, state, safe), jnp.where(usable, log_prob, jnp.inf)
 
-        return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(windows.centers, keys)
+        return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(centers, keys)
 
     parts = []
     for draw in range(draws):
         keys = jax.random.split(jax.random.fold_in(key, draw), (windows.count, walkers))
-        engine.evaluations += windows.count * walkers
-        parts.append([np.asarray(part) for part in batch(generator, windows, keys)])
+        state, log_prob = batch(generator, windows.centers, keys)
+        there = engine.start(windows, state)
+        log_weight = np.asarray(there.log_target - log_prob)
+        log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)
+        parts.append([np.asarray(state), np.asarray(there.coarse), np.asarray(there.log_density), log_weight])
     position, coarse, log_density, log_weight = (np.stack(part) for part in zip(*parts, strict=True))
     top = log_weight.max(axis=(0, 2), keepdims=True)
     if not np.all(np.isfinite(top)):

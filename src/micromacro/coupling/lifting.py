@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.correlation import kish_sample_size
-from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.table import Table
 from micromacro.sampling.tuning import CHUNK_STEPS, adapt
@@ -85,7 +85,7 @@ class LocalDynamics:
 
 
 def lift_healed(
-    engine: JaxEngine,
+    engine: Engine,
     system: StochasticSystem,
     coarse: CoarseVariable,
     reservoir: Reservoir,
@@ -125,7 +125,7 @@ def lift_healed(
 
 
 def lift_exact(
-    engine: JaxEngine,
+    engine: Engine,
     coarse: CoarseVariable,
     reservoir: Reservoir,
     z: Float[np.ndarray, "d"],
@@ -185,7 +185,7 @@ def _resample(coarse, reservoir: Reservoir, weight: np.ndarray, z: np.ndarray, n
     return LiftedStates(reservoir.position[pick], reservoir.coarse[pick], 1 / (1 / n + 1 / independent))
 
 
-def _narrow_scale(engine: JaxEngine, states: np.ndarray, reservoir: Reservoir, stiffness: np.ndarray) -> Array:
+def _narrow_scale(engine: Engine, states: np.ndarray, reservoir: Reservoir, stiffness: np.ndarray) -> Array:
     # the narrow window adds its stiffness along ∇ξ to the precision that the wide one had
     jacobian = np.asarray(jax.vmap(jax.jacfwd(engine.coarse_of))(jnp.asarray(states[:64])))
     added = np.mean(np.einsum("nai,a,naj->nij", jacobian, stiffness, jacobian), axis=0)

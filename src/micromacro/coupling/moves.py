@@ -1,7 +1,6 @@
 """Generator moves: independence Metropolis with the exact ratio."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,11 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from micromacro.generators.elimination import solve_with_determinant
-from micromacro.sampling.engine import JaxEngine
+from micromacro.molecules.system import AnySystem, MolecularSystem
+from micromacro.sampling.engine import Engine
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.windows import Windows
-from micromacro.systems.model import System, identity
+from micromacro.systems.model import identity
 
 
 class MoveInfo(NamedTuple):
@@ -29,62 +29,92 @@ class MoveInfo(NamedTuple):
     log_weight_before: Float[Array, "..."]
 
 
+class Proposal(NamedTuple):
+    """What a generator proposes to each walker `(windows, walkers)`, with the densities of both ways.
+
+    `position` is a state that can be simulated: the walker's own where the draw is not `usable`. `log_new` and `log_old`
+    are the generator's densities of the proposal and of where the walker is, as simulated states; `made`: the sampler
+    can make where the walker is. `log_uniform`: what decides.
+    """
+
+    position: Float[Array, "... D"]
+    log_new: Float[Array, "..."]
+    log_old: Float[Array, "..."]
+    usable: Bool[Array, "..."]
+    made: Bool[Array, "..."]
+    log_uniform: Float[Array, "..."]
+
+
 @dataclass
 class GeneratorMoves:
     """Metropolis moves of every walker to a draw of the generator at the centre of its window.
 
     Accepts with $min(1, π_z(q′) p(q|z) / (π_z(q) p(q′|z)))$. A proposal whose round trip through the sampler fails is
-    rejected; a walker whose state the sampler cannot make keeps its place: the chain stays exact.
+    rejected; a walker whose state the sampler cannot make keeps its place: the chain stays exact. Energies are those of
+    the engine, whatever it is.
     """
 
-    engine: JaxEngine
+    engine: Engine
 
     def __post_init__(self):
-        self._move = eqx.filter_jit(self._move_batch)
+        self._propose = eqx.filter_jit(self._propose_batch)
 
     def __call__(
         self, generator: ConditionalProposal, windows: Windows, walkers: Walker, key: Key[Array, ""]
     ) -> tuple[Walker, MoveInfo]:
         """One move of every walker; one force evaluation each."""
-        self.engine.evaluations += walkers.log_target.size
-        return self._move(generator, windows, walkers, key)
+        proposed = self._propose(generator, windows.centers, walkers.position, key)
+        return accept(walkers, self.engine.start(windows, proposed.position), proposed)
 
-    def _move_batch(self, generator, windows, walkers, key):
-        def per_walker(center, walker, walker_key):
-            return generator_move(self.engine, generator, windows, center, walker, walker_key)
+    def _propose_batch(self, generator, centers, positions, key):
+        def per_walker(center, position, walker_key):
+            return propose(self.engine.system, generator, center, position, walker_key)
 
-        shape = walkers.log_target.shape
-        keys = jax.random.split(key, shape)
-        return jax.vmap(jax.vmap(per_walker, in_axes=(None, 0, 0)))(windows.centers, walkers, keys)
+        keys = jax.random.split(key, positions.shape[:2])
+        return jax.vmap(jax.vmap(per_walker, in_axes=(None, 0, 0)))(centers, positions, keys)
 
 
-def generator_move(
-    engine: JaxEngine,
+def propose(
+    system: AnySystem,
     generator: ConditionalProposal,
-    windows: Windows,
     center: Float[Array, "d"],
-    walker: Walker,
+    position: Float[Array, "D"],
     key: Key[Array, ""],
-) -> tuple[Walker, MoveInfo]:
-    """One move of one walker. Source: Tierney, Ann. Stat. 22, 1701 (1994), section 2.3.3."""
+) -> Proposal:
+    """A draw of the generator for one walker. Source: Tierney, Ann. Stat. 22, 1701 (1994), section 2.3.3."""
     draw_key, uniform_key = jax.random.split(key)
-    system = engine.system
     draw = generator.sample_and_log_prob(center, draw_key)
-    target_state, reachable = to_hidden(system, draw.state.astype(walker.position.dtype))
-    proposal = engine.evaluate(center, windows, target_state)
-    log_new = draw.log_prob + log_volume(system, target_state)
-    log_old, made = generator.log_prob(system.observe(walker.position), center)
-    log_old = log_old + log_volume(system, walker.position)
-    log_weight = proposal.log_target - log_new
-    usable = draw.valid & reachable & jnp.isfinite(log_weight) & jnp.all(jnp.isfinite(proposal.gradient))
-    log_weight_before = jnp.where(made, walker.log_target - log_old, jnp.inf)
-    log_ratio = log_weight - log_weight_before
-    accepted = usable & made & (jnp.log(jax.random.uniform(uniform_key)) < log_ratio)
-    moved = jax.tree.map(partial(jnp.where, accepted), proposal, walker)
-    return moved, MoveInfo(accepted, jnp.where(usable, log_weight, -jnp.inf), log_weight_before)
+    state, reachable = to_hidden(system, draw.state.astype(position.dtype))
+    log_new = draw.log_prob + log_volume(system, state)
+    log_old, made = generator.log_prob(system.observe(position), center)
+    usable = draw.valid & reachable & jnp.isfinite(log_new)
+    return Proposal(
+        jnp.where(usable, state, position),
+        log_new,
+        log_old + log_volume(system, position),
+        usable,
+        made,
+        jnp.log(jax.random.uniform(uniform_key)),
+    )
 
 
-def to_hidden(system: System, observed: Float[Array, "Y"]) -> tuple[Float[Array, "D"], Bool[Array, ""]]:
+@jax.jit
+def accept(walkers: Walker, there: Walker, proposed: Proposal) -> tuple[Walker, MoveInfo]:
+    """The walkers after the decision; `there` are those at the proposed positions."""
+    log_weight = there.log_target - proposed.log_new
+    finite = jnp.isfinite(log_weight) & jnp.all(jnp.isfinite(there.gradient), axis=-1)
+    usable = proposed.usable & finite
+    before = jnp.where(proposed.made, walkers.log_target - proposed.log_old, jnp.inf)
+    accepted = usable & proposed.made & (proposed.log_uniform < log_weight - before)
+
+    def chosen(new: Array, old: Array) -> Array:
+        return jnp.where(accepted.reshape(accepted.shape + (1,) * (new.ndim - accepted.ndim)), new, old)
+
+    info = MoveInfo(accepted, jnp.where(usable, log_weight, -jnp.inf), before)
+    return jax.tree.map(chosen, there, walkers), info
+
+
+def to_hidden(system: AnySystem, observed: Float[Array, "Y"]) -> tuple[Float[Array, "D"], Bool[Array, ""]]:
     """The simulated state of an observed one, and whether observing it leads back."""
     assert system.hidden is not None, "a system without an inverse of its observation cannot be moved by a generator"
     state = system.hidden(observed)
@@ -92,8 +122,10 @@ def to_hidden(system: System, observed: Float[Array, "Y"]) -> tuple[Float[Array,
     return state, jnp.all(jnp.abs(returned - observed) <= 1e-6 * (1 + jnp.abs(observed)))
 
 
-def log_volume(system: System, state: Float[Array, "D"]) -> Float[Array, ""]:
+def log_volume(system: AnySystem, state: Float[Array, "D"]) -> Float[Array, ""]:
     """The logarithm of |det ∂observe/∂x|: what a density of observed states gains as one of simulated states."""
+    if isinstance(system, MolecularSystem):
+        return system.log_volume(state)
     if system.observe is identity:
         return jnp.zeros((), state.dtype)
     return solve_with_determinant(jax.jacfwd(system.observe)(state), state).log_determinant

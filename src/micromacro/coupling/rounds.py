@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from micromacro.coupling.moves import GeneratorMoves
-from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.production import Frames, join_frames, run_chunks
 from micromacro.sampling.proposal import ConditionalProposal
-from micromacro.sampling.tuning import CHUNK_STEPS, adapt
+from micromacro.sampling.tuning import FRAMES, adapt
 from micromacro.sampling.windows import Windows
+from micromacro.systems.model import FRAME_STEPS
 
 SEED_MOVES = 5
 ADAPT_CHUNKS = 4
@@ -59,14 +60,14 @@ def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 160_000
     return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))
 
 
-def round_cost(windows: int, walkers: int, schedule: Schedule, *, coupled: bool) -> int:
+def round_cost(windows: int, walkers: int, schedule: Schedule, *, coupled: bool, frame_steps: int = FRAME_STEPS) -> int:
     """Force evaluations of `coupled_round` or `local_round`."""
     moves = SEED_MOVES + schedule.cycles if coupled else 0
-    return windows * walkers * (1 + ADAPT_CHUNKS * CHUNK_STEPS + schedule.steps + moves)
+    return windows * walkers * (1 + ADAPT_CHUNKS * FRAMES * frame_steps + schedule.steps + moves)
 
 
 def coupled_round(
-    engine: JaxEngine,
+    engine: Engine,
     generator: ConditionalProposal,
     windows: Windows,
     positions: Float[Array, "windows walkers D"],
@@ -109,7 +110,7 @@ def coupled_round(
 
 
 def local_round(
-    engine: JaxEngine,
+    engine: Engine,
     windows: Windows,
     positions: Float[Array, "windows walkers D"],
     tuning: Tuning,

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 
 from micromacro.coupling.moves import to_hidden
 from micromacro.coupling.rounds import Round, Schedule, local_round
-from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.proposal import ConditionalSampler
 from micromacro.sampling.windows import Windows
 
@@ -20,7 +20,7 @@ RELAXATION_CHUNKS = 8
 
 
 def seeded_round(
-    engine: JaxEngine,
+    engine: Engine,
     generator: ConditionalSampler,
     windows: Windows,
     positions: Float[Array, "windows walkers D"],
@@ -61,7 +61,7 @@ def seeded_round(
 
 
 def seed(
-    engine: JaxEngine,
+    engine: Engine,
     generator: ConditionalSampler,
     windows: Windows,
     positions: Float[Array, "windows walkers D"],
@@ -70,17 +70,18 @@ def seed(
     """Draws at the centre of every window where they can be simulated, `positions` elsewhere; one evaluation each."""
 
     @eqx.filter_jit
-    def batch(generator, windows, positions, keys):
+    def batch(generator, centers, positions, keys):
         def one(center, position, key):
             state, reachable = to_hidden(engine.system, generator.sample(center, key).astype(position.dtype))
-            walker = engine.evaluate(center, windows, state)
-            usable = reachable & jnp.isfinite(walker.log_target) & jnp.all(jnp.isfinite(walker.gradient))
-            return jnp.where(usable, state, position)
+            return jnp.where(reachable, state, position)
 
-        return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(windows.centers, positions, keys)
+        return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(centers, positions, keys)
 
-    engine.evaluations += positions.shape[0] * positions.shape[1]
-    return batch(generator, windows, positions, jax.random.split(key, positions.shape[:2]))
+    keys = jax.random.split(key, positions.shape[:2])
+    drawn = batch(generator, windows.centers, positions, keys)
+    there = engine.start(windows, drawn)
+    usable = jnp.isfinite(there.log_target) & jnp.all(jnp.isfinite(there.gradient), axis=-1)
+    return jnp.where(usable[..., None], drawn, positions)
 
 
 def with_added(

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import mdtraj
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.periodicity import find_state_space
+from micromacro.coordinates.space import Space
 from micromacro.molecules.internal_coordinates import InternalCoordinates
 from micromacro.systems.model import OverdampedSystem, StochasticSystem
 
@@ -42,8 +47,8 @@ class MolecularSystem:
     time_step: float = 0.002
 
     has_density = True
-    # enough that velocities, which are drawn anew with every chunk, do not slow the positions down
-    frame_steps = 100
+    # a chunk of frames must be long beside what velocities remember: they are drawn anew with each
+    frame_steps = 50
 
     @property
     def atoms(self) -> int:
@@ -81,3 +86,17 @@ class MolecularSystem:
 
 
 AnySystem = OverdampedSystem | StochasticSystem | MolecularSystem
+
+
+def observed_space(system: AnySystem, coarse: CoarseVariable) -> Space:
+    """Where observed states live: known for the internal coordinates of a molecule, found by trying elsewhere."""
+    if isinstance(system, MolecularSystem):
+        return system.internal.space
+    return find_state_space(system, coarse)
+
+
+def exposed(system: AnySystem, states: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n ..."]:
+    """What a user sees of simulated states: positions `(n, atoms, 3)` of a molecule, else what is observed, `(n, Y)`."""
+    if isinstance(system, MolecularSystem):
+        return np.asarray(states).reshape(-1, system.atoms, 3)
+    return np.asarray(jax.vmap(system.observe)(jnp.asarray(states)))

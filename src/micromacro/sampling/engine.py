@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,17 @@ class Engine(Protocol):
     """What advances walkers under a bias and counts what it costs."""
 
     evaluations: int
+    system: Any
+    coarse: CoarseVariable
+
+    @property
+    def frame_steps(self) -> int:
+        """Steps between two frames while chains are tuned, pulled or seeded."""
+        ...
+
+    def coarse_of(self, position: Float[Array, "D"]) -> Float[Array, "d"]:
+        """ξ of one simulated state."""
+        ...
 
     def start(self, windows: Windows, positions: Float[Array, "windows walkers D"]) -> Walker:
         """Walkers at given positions, evaluated under their windows."""
@@ -49,6 +60,10 @@ class Engine(Protocol):
 
     def log_density(self, positions: Float[Array, "n D"]) -> Float[Array, "n"]:
         """Energies of a batch of states."""
+        ...
+
+    def exchange(self, windows: Windows, walkers: Walker, key: Key[Array, ""], *, even: bool) -> tuple[Walker, Array]:
+        """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2."""
         ...
 
 
@@ -68,6 +83,11 @@ class JaxEngine:
         self._advance = jax.jit(self._advance_batch, static_argnames=("frames", "interval"))
         self._log_density = jax.jit(jax.vmap(self.system.log_density))
         self._swap = jax.jit(self._swap_neighbours, static_argnames="even")
+
+    @property
+    def frame_steps(self) -> int:
+        """That of the system."""
+        return self.system.frame_steps
 
     def coarse_of(self, position: Float[Array, "D"]) -> Float[Array, "d"]:
         """ξ of one simulated state."""

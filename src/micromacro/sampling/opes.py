@@ -15,7 +15,8 @@ from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.opes_bias import OpesBias
 from micromacro.sampling.seeding import Exploration, no_windows
 from micromacro.sampling.table import Table
-from micromacro.sampling.tuning import ACCEPTANCE, CHUNK_STEPS, FRAMES, INTERVAL, check_finite
+from micromacro.sampling.tuning import ACCEPTANCE, FRAMES, check_finite
+from micromacro.systems.model import FRAME_STEPS
 
 MOST_STEP_CHANGE = 0.5
 SETTLING = 20
@@ -63,7 +64,7 @@ def opes(
 ) -> OpesRun:
     """Advance walkers from every starting point under a bias that fills what they visit, up to `settings.barrier`.
 
-    The bias is renewed after every chunk of `CHUNK_STEPS` steps from the frames of all walkers, see `OpesBias`; steps
+    The bias is renewed after every chunk of `FRAMES` frames from the frames of all walkers, see `OpesBias`; steps
     that do not fill a chunk are left out.
 
     **Returns:** all frames, and the bias of each; the cost is `opes_cost`.
@@ -73,16 +74,17 @@ def opes(
 
     Source: Invernizzi & Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020).
     """
-    _check(settings, exploration)
+    chunk_steps = FRAMES * engine.frame_steps
+    _check(settings, exploration, chunk_steps)
     bias = OpesBias.empty(coarse, exploration.spread, settings.barrier)
     windows = replace(no_windows(coarse, 1), flattening=bias.flattening)
     position = _first_positions(exploration, settings.walkers)
     tuning = Tuning(jnp.full(1, exploration.step_size), jnp.asarray(exploration.scale)[None])
     parts, change = [], []
-    for chunk in range(settings.steps // CHUNK_STEPS):
+    for chunk in range(settings.steps // chunk_steps):
         state = engine.start(windows, position)
-        state, saved = engine.advance(windows, tuning, state, jax.random.fold_in(key, chunk), FRAMES, INTERVAL)
-        check_finite(state, windows, (chunk + 1) * CHUNK_STEPS)
+        state, saved = engine.advance(windows, tuning, state, jax.random.fold_in(key, chunk), FRAMES, engine.frame_steps)
+        check_finite(state, windows, (chunk + 1) * chunk_steps)
         z = np.asarray(saved.coarse)[:, 0]
         at_frames = -np.asarray(_evaluate(windows.flattening, saved.coarse))[:, 0]
         parts.append((np.asarray(saved.position)[:, 0], z, np.asarray(saved.log_density)[:, 0], at_frames))
@@ -94,7 +96,7 @@ def opes(
         gain = 3 / (1 + chunk / SETTLING)
         step = np.clip(gain * (np.asarray(saved.acceptance) - ACCEPTANCE), -3 * MOST_STEP_CHANGE, MOST_STEP_CHANGE)
         tuning = tuning._replace(step_size=tuning.step_size * np.exp(step))
-        on_chunk(CHUNK_STEPS * settings.walkers)
+        on_chunk(chunk_steps * settings.walkers)
     position, z, log_density, at_frames = (np.concatenate(part) for part in zip(*parts, strict=True))
     weight = frame_weights(coarse, z, at_frames)
     step_size = float(tuning.step_size[0])
@@ -117,17 +119,18 @@ def frame_weights(
     return weight / weight.sum()
 
 
-def opes_cost(settings: ExploreSettings) -> int:
+def opes_cost(settings: ExploreSettings, frame_steps: int = FRAME_STEPS) -> int:
     """Force evaluations of `opes`: one for each step, and one more in each chunk for the renewed bias."""
-    return settings.walkers * (settings.steps // CHUNK_STEPS) * (CHUNK_STEPS + 1)
+    chunk_steps = FRAMES * frame_steps
+    return settings.walkers * (settings.steps // chunk_steps) * (chunk_steps + 1)
 
 
-def _check(settings: ExploreSettings, exploration: Exploration) -> None:
+def _check(settings: ExploreSettings, exploration: Exploration, chunk_steps: int) -> None:
     starts = exploration.position.shape[1]
     if not settings.barrier > 1:
         raise InputError("explore.barrier", "be greater than 1 kT for opes", settings.barrier)
-    if settings.steps < FEWEST_CHUNKS * CHUNK_STEPS:
-        raise InputError("explore.steps", f"be at least {FEWEST_CHUNKS * CHUNK_STEPS} for opes", settings.steps)
+    if settings.steps < FEWEST_CHUNKS * chunk_steps:
+        raise InputError("explore.steps", f"be at least {FEWEST_CHUNKS * chunk_steps} for opes", settings.steps)
     if settings.walkers < starts:
         raise InputError("explore.walkers", f"be at least the number of starting points, {starts}", settings.walkers)
 

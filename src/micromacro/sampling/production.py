@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.tuning import check_finite
 from micromacro.sampling.windows import Windows
@@ -38,7 +38,7 @@ def join_frames(parts: list[Frames]) -> Frames:
 
 
 def run_chunks(
-    engine: JaxEngine,
+    engine: Engine,
     windows: Windows,
     walkers: Walker,
     tuning: Tuning,

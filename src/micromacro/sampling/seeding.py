@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Int, Key
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.sampling.engine import Chunk, Engine, Tuning
 from micromacro.sampling.table import zero_table
-from micromacro.sampling.tuning import CHUNK_STEPS, FRAMES, INTERVAL, adapt, check_finite, first_tuning
+from micromacro.sampling.tuning import FRAMES, adapt, check_finite, first_tuning
 from micromacro.sampling.windows import Windows
+from micromacro.systems.model import FRAME_STEPS
 
 BIAS_POINTS = 60
 PULLS = 40
@@ -74,16 +75,16 @@ def explore(
     check_finite(state, windows, 0)
     tune_key, run_key = jax.random.split(key)
     tuned = adapt(engine, windows, state, first_tuning(*initial.shape), tune_key, 24, rescale=True)
-    _, saved = engine.advance(windows, tuned.tuning, tuned.walkers, run_key, 4 * FRAMES, INTERVAL)
+    _, saved = engine.advance(windows, tuned.tuning, tuned.walkers, run_key, 4 * FRAMES, engine.frame_steps)
     spread = np.asarray(_spread(coarse, saved)).min(axis=0)
     scale = np.linalg.cholesky(np.mean([s @ s.T for s in np.asarray(tuned.tuning.scale)], axis=0))
     step_size = float(np.min(tuned.tuning.step_size))
     return Exploration(np.asarray(saved.position), np.asarray(saved.coarse), step_size, scale, spread)
 
 
-def exploration_cost(starts: int, walkers: int) -> int:
+def exploration_cost(starts: int, walkers: int, frame_steps: int = FRAME_STEPS) -> int:
     """Force evaluations of `explore`."""
-    return starts * walkers * (1 + 28 * CHUNK_STEPS)
+    return starts * walkers * (1 + 28 * FRAMES * frame_steps)
 
 
 def _spread(coarse: CoarseVariable, saved: Chunk) -> Float[Array, "starts d"]:
@@ -122,17 +123,17 @@ def pull(
         moving = Windows(center, moving.stiffness, moving.flattening)
         state = engine.start(moving, position)
         tuning = Tuning(jnp.asarray(step_size.reshape(-1)), scale)
-        state, saved = engine.advance(moving, tuning, state, jax.random.fold_in(key, chunk), 1, INTERVAL)
-        check_finite(state, moving, (chunk + 1) * INTERVAL)
+        state, saved = engine.advance(moving, tuning, state, jax.random.fold_in(key, chunk), 1, engine.frame_steps)
+        check_finite(state, moving, (chunk + 1) * engine.frame_steps)
         acceptance = np.asarray(saved.acceptance).reshape(windows.count, walkers).mean(axis=1, keepdims=True)
         step_size = step_size * np.exp(np.clip(3 * (acceptance - 0.6), -1.5, 0.5))
         position = state.position
     return position.reshape(windows.count, walkers, dimension)
 
 
-def pull_cost(windows: int, walkers: int) -> int:
+def pull_cost(windows: int, walkers: int, frame_steps: int = FRAME_STEPS) -> int:
     """Force evaluations of `pull`."""
-    return windows * walkers * PULLS * (INTERVAL + 1)
+    return windows * walkers * PULLS * (frame_steps + 1)
 
 
 def start_labels(starts: int, walkers: int) -> Int[np.ndarray, "walkers"]:

@@ -11,11 +11,11 @@ from micromacro.errors import PhysicsError
 from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.windows import Windows
+from micromacro.systems.model import FRAME_STEPS
 
 ACCEPTANCE = 0.6
 FRAMES = 5
-INTERVAL = 10
-CHUNK_STEPS = FRAMES * INTERVAL
+CHUNK_STEPS = FRAMES * FRAME_STEPS
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def adapt(
     *,
     rescale: bool,
 ) -> Tuned:
-    """Burn in for `chunks` chunks of `CHUNK_STEPS` steps, steering the acceptance of every window to `ACCEPTANCE`.
+    """Burn in for `chunks` chunks of `FRAMES` frames, steering the acceptance of every window to `ACCEPTANCE`.
 
     With `rescale` the scale of each window becomes the square root of the covariance *within* its walkers, halfway
     through: within, because walkers in different hidden wells say nothing about the size of a local move.
@@ -51,8 +51,9 @@ def adapt(
     """
     frames: list[Float[np.ndarray, "frames windows walkers D"]] = []
     for chunk in range(chunks):
-        walkers, saved = engine.advance(windows, tuning, walkers, jax.random.fold_in(key, chunk), FRAMES, INTERVAL)
-        check_finite(walkers, windows, (chunk + 1) * CHUNK_STEPS)
+        chunk_key = jax.random.fold_in(key, chunk)
+        walkers, saved = engine.advance(windows, tuning, walkers, chunk_key, FRAMES, engine.frame_steps)
+        check_finite(walkers, windows, (chunk + 1) * FRAMES * engine.frame_steps)
         # far from the goal the step may change by e a chunk; near it by little
         factor = jnp.exp(jnp.clip(3 * (saved.acceptance - ACCEPTANCE), -1.5, 1.0))
         tuning = tuning._replace(step_size=tuning.step_size * factor)

@@ -1,0 +1,128 @@
+"""The closure of a molecule: D from the autocorrelation of ξ in umbrella windows, b from D and F."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from micromacro import plan, stages
+from micromacro.closures.langevin_closure import fit_diffusion, langevin_closure
+from micromacro.closures.langevin_plan import plan_series
+from micromacro.closures.table import ClosureTable
+from micromacro.closures.umbrella_diffusion import FEWEST_FRAMES, UmbrellaDiffusion, umbrella_diffusion
+from micromacro.coupling.adding import nearby_states
+from micromacro.coupling.estimate import free_energy_table
+from micromacro.errors import InputError
+from micromacro.pipeline import Sampled
+from micromacro.sampling.windows import Windows
+
+PILOT_SHARE = 0.2
+PILOT_INTERVAL = 5
+LEAST_SERIES = 16
+"""Series of each window that its diffusion is judged by; those of few walkers are cut into so many parts."""
+
+
+def closure_of_molecule(run: stages.Run, sampled: Sampled) -> ClosureTable | str:
+    """b and D on the grid of results, without observables; or why they are not known."""
+    try:
+        record = series_stage(run, sampled)
+        fit = fit_diffusion(run.case.coarse, diffusion_of(run, record))
+    except InputError as error:
+        return str(error)
+    return langevin_closure(run.case.coarse, sampled.estimate.surface, fit)
+
+
+def diffusion_of(run: stages.Run, record: xr.Dataset) -> UmbrellaDiffusion:
+    """D in each window from the series that were stored."""
+    series, centers = record["series"].to_numpy(), record["centers"].to_numpy()
+    return umbrella_diffusion(series, centers, run.case.coarse, float(record["interval"]))
+
+
+def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
+    """Continuous series of ξ in flattened windows, by the dynamics of the molecule.
+
+    A pilot in every fourth window says how fine they must be. They cost at most `[close] bursts` steps, and half of
+    what the budget has left.
+
+    **Raises:** `InputError` where too few steps are left.
+    """
+    case = run.case
+    windows, positions = _windows(run, sampled)
+    count, walkers = windows.count, positions.shape[1]
+    left = 2 * case.close.bursts if case.budget is None else case.budget - run.engine.evaluations
+    most = min(case.close.bursts, left // 2)
+    fewest = FEWEST_FRAMES * -(-LEAST_SERIES // walkers)
+    least = count * walkers * (fewest * PILOT_INTERVAL + 1) * 2
+    if most < least:
+        requirement = f"be at least {least}, and the budget leave twice as much, for series of ξ in windows"
+        raise InputError("[close] bursts", requirement, most)
+
+    def compute(advance: Callable) -> xr.Dataset:
+        tuning = _no_tuning(windows, case.system.dimension)
+        pilot_frames = max(fewest, int(PILOT_SHARE * most / (count * walkers * PILOT_INTERVAL)))
+        some = np.arange(0, count, 4)
+        pilot = _series(run, windows, positions, tuning, some, pilot_frames, PILOT_INTERVAL, 700, advance)
+        step = case.system.time_step
+        found = umbrella_diffusion(pilot, np.asarray(windows.centers)[some], case.coarse, PILOT_INTERVAL * step)
+        time = pilot_frames * PILOT_INTERVAL * step * walkers
+        affordable = int((most - len(some) * walkers * pilot_frames * PILOT_INTERVAL) / count) - walkers
+        planned = plan_series(found, time, step, walkers, most_steps=affordable)
+        interval = min(planned.interval, max(1, affordable // (walkers * fewest)))
+        frames = max(fewest, planned.steps // (walkers * interval))
+        every = np.arange(count)
+        series = _series(run, windows, positions, tuning, every, frames, interval, 701, advance)
+        return xr.Dataset(
+            {
+                "series": (("frame", "window", "walker", "component"), series, {"units": "of the coarse variable"}),
+                "centers": (("window", "component"), np.asarray(windows.centers), {"units": "of the coarse variable"}),
+                "interval": ((), interval * step, {"units": "ps"}),
+            }
+        )
+
+    return run.stage("diffusion", most, "steps", compute)
+
+
+def _windows(run: stages.Run, sampled: Sampled) -> tuple[Windows, Float[np.ndarray, "windows walkers D"]]:
+    """Those of the last round with the states that they ended in; of a run without any, some along ξ."""
+    if np.any(np.asarray(sampled.last.windows.stiffness) > 0) and sampled.last.weight is None:
+        return sampled.last.windows, sampled.last.frames.position[-1]
+    exploration = stages.stored_exploration(run)
+    sizes = plan.plan_windows(run.case, exploration.spread)
+    table = free_energy_table(sampled.estimate.wide, smoothing=1.0)
+    windows = stages.flattened(stages.first_windows(run, sizes), table)
+    rng = np.random.default_rng([run.case.seed, 700])
+    centers = np.asarray(windows.centers)
+    return windows, nearby_states(sampled.estimate, run.case.coarse, centers, sizes.walkers, rng)
+
+
+def _no_tuning(windows: Windows, dimension: int) -> stages.Tuning:
+    """What an engine without adjusted moves is given."""
+    scale = jnp.broadcast_to(jnp.eye(dimension), (windows.count, dimension, dimension))
+    return stages.Tuning(jnp.ones(windows.count), scale)
+
+
+def _series(
+    run: stages.Run,
+    windows: Windows,
+    positions: np.ndarray,
+    tuning: stages.Tuning,
+    which: np.ndarray,
+    frames: int,
+    interval: int,
+    number: int,
+    advance: Callable,
+) -> Float[np.ndarray, "frames windows walkers d"]:
+    """ξ of every walker of some windows, a few windows at a time so that the work done shows."""
+    parts = []
+    for group in np.array_split(which, max(1, len(which) // 4)):
+        chosen = Windows(windows.centers[group], windows.stiffness, windows.flattening)
+        some = stages.Tuning(tuning.step_size[group], tuning.scale[group])
+        key = jax.random.fold_in(run.key(number), int(group[0]))
+        walkers = run.engine.start(chosen, jnp.asarray(positions[group]))
+        _, chunk = run.engine.advance(chosen, some, walkers, key, frames, interval)
+        parts.append(np.asarray(chunk.coarse))
+        advance(len(group) * positions.shape[1] * frames * interval)
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,230 @@
+"""People's own data: frames of their trajectories with the weights that COLVAR files or they themselves give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+from jaxtyping import Float, Int
+
+from micromacro.errors import InputError
+from micromacro.molecules.colvar import Colvar, read_colvar
+from micromacro.molecules.matching import bias_columns, matching_rows
+from micromacro.molecules.trajectories import (
+    MOST_FRAMES,
+    Trajectory,
+    is_rounded,
+    read_topology,
+    read_trajectory,
+    selected_atoms,
+)
+
+
+@dataclass(frozen=True)
+class Umbrella:
+    """The harmonic bias of one trajectory: `at` `(d,)` and `kappa` `(d,)` in kJ/mol per squared unit of z."""
+
+    at: tuple[float, ...]
+    kappa: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Which files hold the data, and what weighs their frames.
+
+    Weights are one of these: `weights` or `log_weights` in files; `bias` columns of COLVAR files, for a bias that no
+    longer changes; `windows`, one for each trajectory, whose weights MBAR finds. Without any, frames are unbiased.
+
+    **Arguments:**
+
+    - `topology`, `trajectories`: files that mdtraj reads.
+    - `colvar`: one file for each trajectory, or none.
+    - `weights`, `log_weights`: files of one number for each frame, text or `.npy`; one for each trajectory, or one for
+      all of them, one after the other; frames that `discard` and `stride` leave out are counted.
+    - `bias`: columns of the COLVAR files that add up to the bias; empty for those that end in `.bias`.
+    - `coarse`: columns that hold the coarse variables, by which frames and rows are checked; empty for no check.
+    - `windows`: of each trajectory.
+    - `discard`, `stride`: frames of each trajectory left out at its beginning, and between two that are kept.
+    - `times`: of the first frame and between frames in ps, for formats without times.
+    - `selection`: atoms to keep, in the language of mdtraj.
+    """
+
+    topology: Path
+    trajectories: tuple[Path, ...]
+    colvar: tuple[Path, ...] = ()
+    weights: tuple[Path, ...] = ()
+    log_weights: tuple[Path, ...] = ()
+    bias: tuple[str, ...] = ()
+    coarse: tuple[str, ...] = ()
+    windows: tuple[Umbrella, ...] = ()
+    discard: int = 0
+    stride: int = 1
+    times: tuple[float, float] | None = None
+    selection: str = "all"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return (self.topology, *self.trajectories, *self.colvar, *self.weights, *self.log_weights)
+
+
+@dataclass(frozen=True)
+class ImportedFrames:
+    """Frames of all trajectories, one after the other.
+
+    **Arguments:**
+
+    - `positions`: `(n, atoms, 3)` in nm, molecules whole.
+    - `log_weight`: of each frame in the ensemble without bias `(n,)`, the greatest zero; zeros for those of windows.
+    - `trajectory`: which trajectory each came from, `(n,)`.
+    - `topology`: the atoms that were kept.
+    - `windows`: the bias of each trajectory, or none.
+    - `coarse`: the coarse variables as COLVAR files have them `(n, d)`, or `None`.
+    - `bias`: the bias of each frame in kJ/mol as they have it `(n,)`, or `None`.
+    - `rounded`: whether a format rounded positions: no energy may be computed from them.
+    - `sources`: the file of each trajectory.
+    """
+
+    positions: Float[np.ndarray, "n atoms 3"]
+    log_weight: Float[np.ndarray, "n"]
+    trajectory: Int[np.ndarray, "n"]
+    topology: mdtraj.Topology
+    windows: tuple[Umbrella, ...] = ()
+    coarse: Float[np.ndarray, "n d"] | None = None
+    bias: Float[np.ndarray, "n"] | None = None
+    rounded: bool = False
+    sources: tuple[str, ...] = ()
+
+
+def read_own_data(data: OwnData, kT: float) -> ImportedFrames:
+    r"""Read trajectories with what lies beside them.
+
+    A bias V that no longer changes weighs a frame by $e^{V/kT}$. It may be a sum of columns; of an adaptive bias the
+    column should be the one less its own constant of the time, such as `metad.rbias`, which is preferred to `.bias`.
+
+    **Arguments:**
+
+    - `kT`: in kJ/mol, of the simulation that made the trajectories.
+
+    **Raises:** `InputError` for files that cannot be read or do not fit each other, and for weights that are none.
+    """
+    _check(data)
+    topology = read_topology(data.topology)
+    atoms = selected_atoms(topology, data.selection)
+    parts = _trajectories(data, topology, atoms)
+    colvars = [read_colvar(path) for path in data.colvar]
+    rows = [matching_rows(part, table, data.times) for part, table in zip(parts, colvars, strict=False)]
+    bias = _bias(data, colvars, rows)
+    if bias is None or data.windows or data.weights or data.log_weights:
+        log_weight = _given_weights(data, parts)
+    else:
+        log_weight = bias / kT
+    return ImportedFrames(
+        np.concatenate([part.positions for part in parts]),
+        log_weight - np.max(log_weight),
+        np.repeat(np.arange(len(parts)), [len(part.number) for part in parts]),
+        topology.subset(atoms.tolist()),
+        data.windows,
+        _coarse_columns(data, colvars, rows),
+        bias,
+        any(is_rounded(path) for path in data.trajectories),
+        tuple(str(path) for path in data.trajectories),
+    )
+
+
+def _check(data: OwnData) -> None:
+    given = [name for name in ("weights", "log_weights", "bias", "windows") if getattr(data, name)]
+    if len(given) > 1 and set(given) != {"bias", "windows"}:
+        requirement = "be the only one of weights, log_weights and bias or windows"
+        raise InputError(f"data.{given[0]}", requirement, f"{' and '.join(given)}")
+    for name in ("colvar", "windows"):
+        count, wanted = len(getattr(data, name)), len(data.trajectories)
+        if count not in (0, wanted):
+            raise InputError(f"data.{name}", f"have one entry for each trajectory ({wanted}), or none", count)
+    for name in ("bias", "coarse"):
+        if getattr(data, name) and not data.colvar:
+            raise InputError(f"data.{name}", "be left out where there is no colvar", list(getattr(data, name)))
+    for name in ("weights", "log_weights"):
+        count, wanted = len(getattr(data, name)), len(data.trajectories)
+        if count not in (0, 1, wanted):
+            raise InputError(f"data.{name}", f"be one file, or one for each trajectory ({wanted})", count)
+
+
+def _trajectories(data: OwnData, topology: mdtraj.Topology, atoms: np.ndarray) -> list[Trajectory]:
+    parts: list[Trajectory] = []
+    for path in data.trajectories:
+        most = MOST_FRAMES - sum(len(part.number) for part in parts)
+        settings = {"discard": data.discard, "stride": data.stride, "most": most}
+        parts.append(read_trajectory(path, topology, atoms, **settings))
+    return parts
+
+
+def _bias(data: OwnData, colvars: list[Colvar], rows: list[np.ndarray]) -> Float[np.ndarray, "n"] | None:
+    if not colvars or data.weights or data.log_weights:
+        return None
+    parts = []
+    for table, at in zip(colvars, rows, strict=True):
+        names = bias_columns(table, data.bias)
+        if not names and data.windows:
+            return None
+        if not names:
+            requirement = f"name columns of the bias among {', '.join(table.names)}"
+            raise InputError("data.bias", requirement, "none that ends in .bias", source=table.source)
+        parts.append(np.sum([table.column(name)[at] for name in names], axis=0))
+    return np.concatenate(parts)
+
+
+def _coarse_columns(data: OwnData, colvars: list[Colvar], rows: list[np.ndarray]) -> Float[np.ndarray, "n d"] | None:
+    if not data.coarse:
+        return None
+    return np.concatenate(
+        [
+            np.stack([table.column(name)[at] for name in data.coarse], axis=1)
+            for table, at in zip(colvars, rows, strict=True)
+        ]
+    )
+
+
+def _given_weights(data: OwnData, parts: list[Trajectory]) -> Float[np.ndarray, "n"]:
+    """The logarithm of the weights in files, zeros where there are none."""
+    paths, key = (data.weights, "data.weights") if data.weights else (data.log_weights, "data.log_weights")
+    if not paths:
+        return np.zeros(sum(len(part.number) for part in parts))
+    found = [_numbers(path, key) for path in paths]
+    totals = [part.total for part in parts]
+    if len(found) == 1:
+        _same_length(found[0], sum(totals), key, paths[0])
+        found = np.split(found[0], np.cumsum(totals)[:-1])
+    for values, total, path in zip(found, totals, _repeated(paths, len(totals)), strict=True):
+        _same_length(values, total, key, path)
+    values = np.concatenate([values[part.number] for values, part in zip(found, parts, strict=True)])
+    if not data.weights:
+        return values
+    if np.any(values < 0) or not np.any(values > 0):
+        raise InputError(key, "be zero or greater, and not zero everywhere", f"a least of {values.min():g}")
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def _numbers(path: Path, key: str) -> Float[np.ndarray, "n"]:
+    try:
+        values = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=1)
+        values = np.asarray(values, float)
+    except (OSError, ValueError) as error:
+        requirement = "be a file of one number for each frame, text or .npy"
+        raise InputError(key, requirement, str(error).splitlines()[0], source=str(path)) from error
+    if values.ndim != 1 or not np.all(np.isfinite(values)):
+        given = f"an array of shape {values.shape}" if values.ndim != 1 else "a number that is not finite"
+        raise InputError(key, "be one finite number for each frame", given, source=str(path))
+    return values
+
+
+def _same_length(values: np.ndarray, frames: int, key: str, path: Path) -> None:
+    if len(values) != frames:
+        requirement = f"have one number for each of the {frames} frames, those left out included"
+        raise InputError(key, requirement, f"{len(values)} numbers", source=str(path))
+
+
+def _repeated(paths: Sequence[Path], count: int) -> Sequence[Path]:
+    return paths if len(paths) == count else [paths[0]] * count

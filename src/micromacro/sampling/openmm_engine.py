@@ -71,6 +71,11 @@ class OpenMMEngine:
         self._biases = jax.jit(partial(_biases, self.coarse))
         self._group = _free_group(self.system.forces)
 
+    @property
+    def frame_steps(self) -> int:
+        """That of the system."""
+        return self.system.frame_steps
+
     def coarse_of(self, position: Float[Array, "D"]) -> Float[Array, "d"]:
         """ξ of one simulated state."""
         return self._values(position.reshape(-1, 3))
@@ -190,7 +195,7 @@ class OpenMMEngine:
         elif kind not in (FREE, "harmonic") and not _same(self._kinds[kind], table):
             assert table is not None
             native = is_native(self.coarse)
-            arrays = [one.arguments for one in tabulated(table)] if native else [(np.asarray(table.coefficients),)]
+            arrays = [one.parameters for one in tabulated(table)] if native else [(np.asarray(table.coefficients),)]
             self._pool.forget("set_tables", kind)
             self._pool.everywhere("set_tables", {"kind": kind, "arrays": arrays})
         self._kinds[kind] = table

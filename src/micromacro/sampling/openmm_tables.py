@@ -1,7 +1,8 @@
 """A flattening table as tabulated functions of OpenMM, with the same values within its grid and beyond it.
 
-OpenMM interpolates by splines that are natural on bounded axes and periodic on periodic ones, as ours are: on our own
-grid points both are one function. Beyond a bounded end ours goes on linearly; the slopes there are tables of their own.
+Through values on our grid points the splines of OpenMM, periodic or natural, are the same cubic polynomials as ours,
+but for the curvature of 10⁻⁴ slopes a cell that ours has left at bounded ends. Beyond those ours goes on linearly; the
+slopes there are tables of their own.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ class Tabulated:
     name: str
     axes: tuple[int, ...]
     arguments: tuple
+
+    @property
+    def parameters(self) -> tuple:
+        """The arguments with which OpenMM replaces it: all but the flag of periodicity."""
+        return self.arguments[:-1]
 
     def function(self) -> openmm.TabulatedFunction:
         """The function as OpenMM holds it."""
@@ -104,9 +110,11 @@ def _tabulate(name: str, table: Table, axes: tuple[int, ...], values: np.ndarray
     limits: list[float] = []
     for place, axis in enumerate(axes):
         origin, spacing = float(table.origin[axis]), float(table.spacing[axis])
-        before, after = (0, 0) if not table.periodic[axis] else (0, 1) if all_wrap else (OVERLAP, OVERLAP)
-        padding = [(before, after) if other == place else (0, 0) for other in range(len(axes))]
-        values = np.pad(values, padding, "wrap")
+        before = 0
+        if table.periodic[axis]:
+            before, after = (0, 1) if all_wrap else (OVERLAP, OVERLAP)
+            padding = [(before, after) if other == place else (0, 0) for other in range(len(axes))]
+            values = np.pad(values, padding, "wrap")
         first = origin - before * spacing
         limits += [first, first + (values.shape[place] - 1) * spacing]
     sizes = values.shape if len(axes) > 1 else ()

@@ -136,8 +136,8 @@ class _Model:
             self.function.set_tables(arrays)
             return
         force = self.system.getForce(self.system.getNumForces() - 1)
-        for number, arguments in enumerate(arrays):
-            force.getTabulatedFunction(number).setFunctionParameters(*arguments)
+        for number, parameters in enumerate(arrays):
+            force.getTabulatedFunction(number).setFunctionParameters(*parameters)
         force.updateParametersInContext(self.context)
 
     def restart(self, seed: int) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from micromacro.coordinates.geometry import Angle, Distance, Torsion
 from micromacro.coordinates.space import Space
+from micromacro.errors import InputError
 from micromacro.molecules.constraint_metric import ConstraintMetric, constraint_metric
 from micromacro.molecules.fixed import FixedParts, fixed_parts
 from micromacro.molecules.placement import Placement, placement
@@ -72,7 +73,7 @@ class InternalCoordinates:
         return self.space.wrap(jnp.concatenate([jnp.zeros(0), *parts]))
 
     def decode(self, coordinates: Float[Array, "Y"]) -> Float[Array, "n 3"]:
-        """Positions in nm: the first atom of the Z-matrix at the origin, the second on x, the third in the x-y-plane."""
+        """Positions in nm: of the Z-matrix's first three atoms, one at the origin, one on x, one in the x-y plane."""
         lengths, angles = self._lengths_and_angles(coordinates)
         torsions = jnp.concatenate([jnp.zeros(min(1, len(angles))), coordinates[self.fixed.free_count :]])
         return self.place(lengths, angles, torsions)
@@ -124,8 +125,11 @@ def build_internal_coordinates(
     - `torsions`: four atoms each along three bonds, such as coarse variables, to be coordinates if they can all be;
       `index` tells.
 
-    **Raises:** `InputError` for atoms that are not there.
+    **Raises:** `InputError` for atoms that are not there and lengths that are not positive.
     """
+    _check_atoms(len(masses), {"bonds": bonds, "constraints": constraints, "torsions": np.array(torsions, int)})
+    if not (lengths > 0).all():
+        raise InputError("lengths", "be positive", lengths.min())
     whole, apart = joined(bonds, reference)
     matrix = choose_z_matrix(whole, masses, torsions)
     fixed, unsupported = fixed_parts(matrix, constraints, lengths)
@@ -138,3 +142,9 @@ def build_internal_coordinates(
     )
     metric = constraint_metric(constraints, masses)
     return InternalCoordinates(matrix, placement(matrix), fixed, metric, space, apart or unsupported)
+
+
+def _check_atoms(count: int, named: dict[str, Int[np.ndarray, "..."]]):
+    for name, atoms in named.items():
+        if atoms.size and not 0 <= atoms.min() <= atoms.max() < count:
+            raise InputError(name, f"name atoms from 0 to {count - 1}", atoms.tolist())

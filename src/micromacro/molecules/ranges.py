@@ -1,5 +1,6 @@
 """Where the torsions of a molecule live, by the chirality of a reference structure."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -28,7 +29,7 @@ def torsion_ranges(
     neighbours = bonded(bonds, len(masses))
     ranges = []
     for atoms, relative in zip(matrix.torsions.tolist(), matrix.differences[3:], strict=True):
-        value, centre = float(Torsion(atoms)(reference)), atoms[1]
+        value, centre = float(Torsion(atoms)(jnp.asarray(reference))), atoms[1]
         rigid = len(neighbours[centre]) > 3 or (len(neighbours[centre]) == 3 and masses[centre] > RIGID_PYRAMID)
         if relative and rigid and abs(value) < FLAT:
             ranges.append((0.0, np.pi, False) if value > 0 else (-np.pi, 0.0, False))
@@ -41,7 +42,7 @@ def torsion_ranges(
 
 
 def joined(bonds: Int[np.ndarray, "m 2"], reference: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, "k 2"], str]:
-    """Bonds that connect all atoms, the shortest added between molecules apart, and the reason that they were needed."""
+    """Bonds that connect all atoms, the shortest added between molecules apart, and why such were needed."""
     parts = fragments(bonds, len(reference))
     reason = f"the bonds leave {len(parts)} molecules apart" if len(parts) > 1 else ""
     whole, rest = parts[0], parts[1:]

@@ -15,7 +15,7 @@ class SpanningTree:
 
     **Arguments:**
 
-    - `order`: atoms by their depth, those of the root bond first.
+    - `order`: atoms by their depth, those of the root bond first, each first child before its siblings.
     - `start`: the first three atoms, or all of a smaller molecule: those of the root bond and one that defines a plane.
     - `parents`: the parent of each atom.
     - `children`: of each atom, the first of them first.
@@ -34,7 +34,7 @@ class SpanningTree:
         return self.children[self.parents[atom]][0] if atom not in self.start[:2] else atom
 
     def row(self, atom: int) -> tuple[int, int, int]:
-        """The atoms that its bond, its angle and its torsion refer to; of an atom of the plane, not all have meaning."""
+        """The atoms that its bond, its angle and its torsion refer to; of the first three atoms, not all mean anything."""
         parent = self.parents[atom]
         beyond = self.parents[parent]
         if (first := self.first(atom)) != atom:
@@ -45,7 +45,7 @@ class SpanningTree:
 def grow(
     neighbours: Neighbours, heavy: Bool[np.ndarray, "n"], root: tuple[int, int], torsions: Torsions
 ) -> SpanningTree:
-    """The tree of shortest ways from a bond; preferred torsions choose the first child, then heavy and long branches."""
+    """The tree of shortest ways from a bond; first children are chosen by torsions, then as heavy and long branches."""
     order, parents, depth = _breadth_first(neighbours, root)
     children = {atom: [] for atom in order}
     for atom in order[2:]:
@@ -59,7 +59,10 @@ def grow(
     ordered = {atom: tuple(sorted(below, key=place)) for atom, below in children.items()}
     start = (*root, *(ordered[root[1]] or ordered[root[0]])[:1])
     merit = held, int(heavy[list(start)].sum()), -max(depth.values())
-    return SpanningTree(order, start, parents, ordered, merit)
+    order = list(root)
+    for atom in order:
+        order.extend(ordered[atom])
+    return SpanningTree(tuple(order), start, parents, ordered, merit)
 
 
 def _breadth_first(neighbours: Neighbours, root: tuple[int, int]):
@@ -70,7 +73,7 @@ def _breadth_first(neighbours: Neighbours, root: tuple[int, int]):
             if near not in parents:
                 parents[near], depth[near] = atom, depth[atom] + 1
                 order.append(near)
-    return tuple(order), parents, depth
+    return order, parents, depth
 
 
 def _chosen_first(parents: dict[int, int], children: dict[int, list[int]], root: tuple[int, int], torsions: Torsions):
@@ -90,7 +93,7 @@ def _chosen_first(parents: dict[int, int], children: dict[int, list[int]], root:
     return chosen, held
 
 
-def _branches(order: tuple[int, ...], parents: dict[int, int], heavy: Bool[np.ndarray, "n"]):
+def _branches(order: list[int], parents: dict[int, int], heavy: Bool[np.ndarray, "n"]):
     """How many heavy atoms the longest chain below each atom has, itself included, and how many atoms hang on it."""
     height, size = {atom: int(heavy[atom]) for atom in order}, dict.fromkeys(order, 1)
     for atom in reversed(order[2:]):

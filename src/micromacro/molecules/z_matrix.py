@@ -119,4 +119,4 @@ def _tabulate(tree: SpanningTree, heavy: Bool[np.ndarray, "n"]) -> ZMatrix:
         rows[index, index:] = -1
     differences = np.array([tree.first(atom) != atom for atom in atoms])
     differences[: len(start)] = False
-    return ZMatrix(np.array(atoms), *rows.T, differences)
+    return ZMatrix(np.array(atoms), rows[:, 0], rows[:, 1], rows[:, 2], differences)

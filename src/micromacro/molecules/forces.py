@@ -22,6 +22,8 @@ CUTOFF = 1.0
 CONSTRAINTS = {"none": None, "hbonds": app.HBonds, "allbonds": app.AllBonds, "hangles": app.HAngles}
 SOLVENTS = {"HCT": app.HCT, "OBC1": app.OBC1, "OBC2": app.OBC2, "GBn": app.GBn, "GBn2": app.GBn2}
 """Implicit solvents by the names that OpenMM has for them."""
+SOLVENT_DIELECTRIC = 78.5
+"""Of implicit water, as in OpenMM's files and Amber."""
 NATIVE = "OBC2"
 SOLVENT_FILES = {f"implicit/{name.lower()}.xml": name for name in SOLVENTS}
 
@@ -132,6 +134,7 @@ def with_native_solvent(system: openmm.System, topology: app.Topology) -> openmm
     nonbonded.setReactionFieldDielectric(1.0)
     solvent = openmm.GBSAOBCForce()
     solvent.setNonbondedMethod(openmm.GBSAOBCForce.NoCutoff)
+    solvent.setSolventDielectric(SOLVENT_DIELECTRIC)
     for index, (radius, scale) in enumerate(GBSAOBC2Force.getStandardParameters(topology)):
         solvent.addParticle(nonbonded.getParticleParameters(index)[0], radius, scale)
     system.addForce(solvent)

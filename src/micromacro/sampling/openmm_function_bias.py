@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import openmm
 from cloudpickle import dumps, register_pickle_by_value, unregister_pickle_by_value
@@ -55,7 +56,7 @@ class FunctionBias:
     def set_tables(self, arrays: list[tuple]) -> None:
         """Replace the coefficients of the table."""
         (coefficients,) = arrays[0]
-        self.table = Table(coefficients, self.table.origin, self.table.spacing, self.table.periodic)
+        self.table = Table(jnp.asarray(coefficients), self.table.origin, self.table.spacing, self.table.periodic)
 
     def _energy(self, positions: Array, center: Array, stiffness: Array, table: Table) -> Float[Array, ""]:
         return self.kT * window_energy(self.coarse, center, stiffness, table, self.values(positions))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt
 
 MOST_TASKS = 64
 LEAST_WORK = 40_000
@@ -17,7 +17,7 @@ def slices(walkers: int, atoms: int, steps: int) -> list[slice]:
     return [slice(first, min(first + size, walkers)) for first in range(0, walkers, size)]
 
 
-def seeds(entropy: Int[np.ndarray, "..."], count: int) -> list[int]:
+def seeds(entropy: UInt[np.ndarray, "..."], count: int) -> list[int]:
     """Seeds from 1 on, for OpenMM takes 0 as a wish for chance."""
     rng = np.random.default_rng(np.random.SeedSequence([int(word) for word in np.ravel(entropy)]))
     return rng.integers(1, LARGEST_SEED, count).tolist()
@@ -27,7 +27,7 @@ def advance_tasks(
     kind: str,
     positions: Float[np.ndarray, "walkers D"],
     parameters: Float[np.ndarray, "walkers parameters"],
-    entropy: Int[np.ndarray, "..."],
+    entropy: UInt[np.ndarray, "..."],
     frames: int,
     interval: int,
 ) -> Iterator[dict]:

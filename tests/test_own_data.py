@@ -20,7 +20,8 @@ from micromacro.coupling.own_data import (
 )
 from micromacro.errors import InputError
 from micromacro.molecules.colvar import write_colvar
-from micromacro.molecules.imported import ImportedFrames, OwnData, Umbrella, read_own_data
+from micromacro.molecules.data_files import OwnData, Umbrella
+from micromacro.molecules.imported import ImportedFrames, read_own_data
 from micromacro.own_data import sampled_from_data
 from micromacro.progress import Progress
 from micromacro.sampling.engine import JaxEngine

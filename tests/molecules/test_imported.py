@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 from micromacro.errors import InputError
 from micromacro.molecules import trajectories
 from micromacro.molecules.colvar import write_colvar
-from micromacro.molecules.imported import OwnData, Umbrella, read_own_data
+from micromacro.molecules.data_files import OwnData, Umbrella
+from micromacro.molecules.imported import read_own_data
 
 KT = 2.5
 FRAMES = 12
 BOX = 3.0
+FILE, UMBRELLA = Path("file"), Umbrella((0.0,), (1.0,))
 
 
 def molecule():
@@ -225,17 +228,22 @@ def test_files_that_cannot_be_read(write, tmp_path):
     assert "be a selection of mdtraj" in message_of(OwnData(topology, (path,), selection="name ("))
 
 
-def test_settings_that_exclude_each_other(write, tmp_path):
-    topology, path = write(whole_positions(), "run.dcd")
-    umbrella = Umbrella((0.0,), (1.0,))
-    assert "got weights and windows" in message_of(OwnData(topology, (path,), weights=(path,), windows=(umbrella,)))
-    assert "data.windows must have one entry for each trajectory (1), or none; got 2" in message_of(
-        OwnData(topology, (path,), windows=(umbrella, umbrella))
-    )
-    assert "data.bias must be left out where there is no colvar" in message_of(OwnData(topology, (path,), bias=("b",)))
-    assert "data.weights must be one file, or one for each trajectory (1); got 3" in message_of(
-        OwnData(topology, (path,), weights=(path, path, path))
-    )
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": (FILE,), "windows": (UMBRELLA,)}, "got weights and windows"),
+        (
+            {"windows": (UMBRELLA, UMBRELLA)},
+            r"data.windows must have one entry for each trajectory \(1\), or none; got 2",
+        ),
+        ({"colvar": (FILE, FILE)}, r"data.colvar must have one entry for each trajectory \(1\), or none; got 2"),
+        ({"bias": ("b",)}, "data.bias must be left out where there is no colvar"),
+        ({"weights": (FILE,) * 3}, r"data.weights must be one file, or one for each trajectory \(1\); got 3"),
+    ],
+)
+def test_settings_that_exclude_each_other(settings, message):
+    with pytest.raises(InputError, match=message):
+        OwnData(FILE, (FILE,), **settings)
 
 
 def test_too_many_frames_and_boxes_that_are_none(write, monkeypatch):

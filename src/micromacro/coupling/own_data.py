@@ -12,7 +12,7 @@ from micromacro.coupling.estimate import Estimate, Segment, free_energy_table
 from micromacro.errors import InputError
 from micromacro.estimates.correlation import kish_sample_size
 from micromacro.estimates.surface import coarse_grid
-from micromacro.molecules.imported import Umbrella
+from micromacro.molecules.data_files import Umbrella
 from micromacro.sampling.production import Frames
 from micromacro.sampling.seeding import BIAS_POINTS, no_windows
 from micromacro.sampling.table import zero_table

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from micromacro.errors import InputError
 from micromacro.molecules.colvar import Colvar, read_colvar
+from micromacro.molecules.data_files import OwnData, Umbrella
 from micromacro.molecules.matching import bias_columns, matching_rows
 from micromacro.molecules.trajectories import (
     MOST_FRAMES,
@@ -19,54 +20,6 @@ from micromacro.molecules.trajectories import (
     read_trajectory,
     selected_atoms,
 )
-
-
-@dataclass(frozen=True)
-class Umbrella:
-    """The harmonic bias of one trajectory: `at` `(d,)` and `kappa` `(d,)` in kJ/mol per squared unit of z."""
-
-    at: tuple[float, ...]
-    kappa: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class OwnData:
-    """Which files hold the data, and what weighs their frames.
-
-    Weights are one of these: `weights` or `log_weights` in files; `bias` columns of COLVAR files, for a bias that no
-    longer changes; `windows`, one for each trajectory, whose weights MBAR finds. Without any, frames are unbiased.
-
-    **Arguments:**
-
-    - `topology`, `trajectories`: files that mdtraj reads.
-    - `colvar`: one file for each trajectory, or none.
-    - `weights`, `log_weights`: files of one number for each frame, text or `.npy`; one for each trajectory, or one for
-      all of them, one after the other; frames that `discard` and `stride` leave out are counted.
-    - `bias`: columns of the COLVAR files that add up to the bias; empty for those that end in `.bias`.
-    - `coarse`: columns that hold the coarse variables, by which frames and rows are checked; empty for no check.
-    - `windows`: of each trajectory.
-    - `discard`, `stride`: frames of each trajectory left out at its beginning, and between two that are kept.
-    - `times`: of the first frame and between frames in ps, for formats without times.
-    - `selection`: atoms to keep, in the language of mdtraj.
-    """
-
-    topology: Path
-    trajectories: tuple[Path, ...]
-    colvar: tuple[Path, ...] = ()
-    weights: tuple[Path, ...] = ()
-    log_weights: tuple[Path, ...] = ()
-    bias: tuple[str, ...] = ()
-    coarse: tuple[str, ...] = ()
-    windows: tuple[Umbrella, ...] = ()
-    discard: int = 0
-    stride: int = 1
-    times: tuple[float, float] | None = None
-    selection: str = "all"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file that is read."""
-        return (self.topology, *self.trajectories, *self.colvar, *self.weights, *self.log_weights)
 
 
 @dataclass(frozen=True)
@@ -109,7 +62,6 @@ def read_own_data(data: OwnData, kT: float) -> ImportedFrames:
 
     **Raises:** `InputError` for files that cannot be read or do not fit each other, and for weights that are none.
     """
-    _check(data)
     topology = read_topology(data.topology)
     atoms = selected_atoms(topology, data.selection)
     parts = _trajectories(data, topology, atoms)
@@ -131,24 +83,6 @@ def read_own_data(data: OwnData, kT: float) -> ImportedFrames:
         any(is_rounded(path) for path in data.trajectories),
         tuple(str(path) for path in data.trajectories),
     )
-
-
-def _check(data: OwnData) -> None:
-    given = [name for name in ("weights", "log_weights", "bias", "windows") if getattr(data, name)]
-    if len(given) > 1 and set(given) != {"bias", "windows"}:
-        requirement = "be the only one of weights, log_weights and bias or windows"
-        raise InputError(f"data.{given[0]}", requirement, f"{' and '.join(given)}")
-    for name in ("colvar", "windows"):
-        count, wanted = len(getattr(data, name)), len(data.trajectories)
-        if count not in (0, wanted):
-            raise InputError(f"data.{name}", f"have one entry for each trajectory ({wanted}), or none", count)
-    for name in ("bias", "coarse"):
-        if getattr(data, name) and not data.colvar:
-            raise InputError(f"data.{name}", "be left out where there is no colvar", list(getattr(data, name)))
-    for name in ("weights", "log_weights"):
-        count, wanted = len(getattr(data, name)), len(data.trajectories)
-        if count not in (0, 1, wanted):
-            raise InputError(f"data.{name}", f"be one file, or one for each trajectory ({wanted})", count)
 
 
 def _trajectories(data: OwnData, topology: mdtraj.Topology, atoms: np.ndarray) -> list[Trajectory]:

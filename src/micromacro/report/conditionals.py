@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from micromacro.report.axes import angle_ticks, value_text
 from micromacro.report.data import ReportData
 from micromacro.report.style import ESTIMATE, OTHER, SMALL, Picture, new_figure, picture
 
@@ -74,7 +75,7 @@ def _range(data: ReportData, samples: list, column: int) -> tuple[float, float]:
 def _panel(data: ReportData, sample, columns: list[int], ranges: list[tuple[float, float]]) -> Picture:
     z, draws, raw = sample
     figure, (axes,) = new_figure(SMALL)
-    at = ", ".join(f"{name} = {value:.3g}" for name, value in zip(data.coarse_names, z, strict=False))
+    at = value_text(data, z)
     if len(columns) == 1:
         _histogram(axes, draws[:, columns[0]], None if raw is None else raw[:, columns[0]], ranges[0])
     else:
@@ -83,6 +84,9 @@ def _panel(data: ReportData, sample, columns: list[int], ranges: list[tuple[floa
     axes.set(title=at, xlabel=names[0], xlim=ranges[0])
     if len(columns) == 2:
         axes.set(ylabel=names[1], ylim=ranges[1])
+    for column, axis in zip(columns, (axes.xaxis, axes.yaxis), strict=False):
+        if data.observed_periods is not None and np.isclose(data.observed_periods[column], 2 * np.pi):
+            angle_ticks(axis, -np.pi, np.pi)
     return picture(figure, f"Conditional draws of {' and '.join(names)} at {at}")
 
 

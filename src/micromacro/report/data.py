@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from micromacro.closures.lag_study import LagStudy
 from micromacro.closures.table import ClosureTable
+from micromacro.report.molecule_data import MoleculeData
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ReportData:
     - `rounds`: for each round of the loop `round`, `acceptance`, `change_kT`, `windows`.
     - `coarse_cloud`: observed states `(m, Y)` and their learned coarse values `(m, d)`; `None` where ξ was known.
     - `basins`: name to lower and upper corner, both `(d,)`.
+    - `molecule`: its atoms and conformers, where the micro model is a molecule.
     """
 
     title: str
@@ -59,6 +61,7 @@ class ReportData:
     rounds: list[dict] = field(default_factory=list)
     basins: dict[str, tuple] = field(default_factory=dict)
     coarse_cloud: tuple | None = None
+    molecule: MoleculeData | None = None
 
     @property
     def dimension(self) -> int:

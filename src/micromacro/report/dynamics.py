@@ -5,18 +5,18 @@ import itertools
 import numpy as np
 
 from micromacro.closures.table import ClosureTable
+from micromacro.report.axes import coarse_map, show_along, show_upwards
 from micromacro.report.data import ReportData
-from micromacro.report.free_energy import name_axes
 from micromacro.report.style import (
     BAND,
     OTHER,
     SERIES,
     Picture,
     band,
-    colour_map,
     exact_line,
     legend_above,
     limit_to,
+    map_figure,
     new_figure,
     picture,
 )
@@ -74,11 +74,10 @@ def _quantity(data: ReportData, name: str, values, stderr, exact, beside: dict) 
     if not np.isfinite(values).any():
         return None
     if data.dimension == 2:
-        figure, (axes,) = new_figure((5.2, 4.0))
+        figure, axes = map_figure()
         low, high = np.nanmin(values), np.nanmax(values)
         signed = bool(min(high, -low) > 0.1 * max(high, -low))
-        colour_map(axes, data.axes, values.reshape(data.shape), name, signed=signed)
-        name_axes(axes, data)
+        coarse_map(axes, data, values, name, signed=signed)
         return picture(figure, f"Map of {name}", f"{name}; median standard error {np.nanmedian(stderr):.2g}.")
     figure, (axes,) = new_figure((5.2, 3.0))
     z = data.z[:, 0]
@@ -87,7 +86,8 @@ def _quantity(data: ReportData, name: str, values, stderr, exact, beside: dict) 
         band(axes, z, other, error, route, colour)
     exact_line(axes, z, exact)
     limit_to(axes, values, exact, *(other for other, _ in beside.values()))
-    axes.set(xlabel=data.coarse_names[0], ylabel=name, xlim=(data.lower[0], data.upper[0]))
+    axes.set(ylabel=name)
+    show_along(axes, data)
     legend_above(axes)
     caption = f"Bands: ± {BAND:g} standard errors." if beside else ""
     caption += " Exact: of the projected closure." if beside and exact is not None else ""
@@ -105,7 +105,8 @@ def _density_curve(data: ReportData, density: np.ndarray) -> list[Picture]:
     figure, (axes,) = new_figure()
     axes.plot(data.z[:, 0], density, label="reduced dynamics")
     axes.plot(data.z[:, 0], _boltzmann(data), color=OTHER, linestyle=(0, (5, 3)), label="exp(-F/kT)")
-    axes.set(xlabel=data.coarse_names[0], ylabel="stationary density", xlim=(data.lower[0], data.upper[0]))
+    axes.set(ylabel="stationary density")
+    show_along(axes, data)
     axes.set_ylim(bottom=0)
     legend_above(axes)
     return [picture(figure, "Stationary density of the reduced dynamics against exp(-F/kT)")]
@@ -114,9 +115,8 @@ def _density_curve(data: ReportData, density: np.ndarray) -> list[Picture]:
 def _density_maps(data: ReportData, density: np.ndarray) -> list[Picture]:
     pictures = []
     for values, name in ((density, "reduced dynamics"), (_boltzmann(data), "exp(-F/kT)")):
-        figure, (axes,) = new_figure((5.2, 4.0))
-        colour_map(axes, data.axes, values.reshape(data.shape), "density")
-        name_axes(axes, data)
+        figure, axes = map_figure()
+        coarse_map(axes, data, values, "density")
         pictures.append(picture(figure, f"Stationary density: {name}", f"Stationary density: {name}."))
     return pictures
 
@@ -127,7 +127,7 @@ def _trajectories(data: ReportData, t: np.ndarray, z: np.ndarray) -> Picture:
     for a, axes in enumerate(panels):
         for colour, path in zip(SERIES, z[:MOST_TRAJECTORIES, :, a], strict=False):
             axes.plot(*_without_jumps(t, path, data, a), color=colour, linewidth=0.9)
-        axes.set(ylabel=data.coarse_names[a], ylim=(data.lower[a], data.upper[a]))
+        show_upwards(axes, data, a)
     panels[-1].set(xlabel="time", xlim=(t[0], t[-1]))
     return picture(figure, "Trajectories of the reduced dynamics", f"{min(len(z), MOST_TRAJECTORIES)} trajectories.")
 

@@ -3,23 +3,24 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from micromacro.report.axes import coarse_map, show_along
 from micromacro.report.data import ReportData
 from micromacro.report.style import (
     BAND,
     EXACT,
     Picture,
     band,
-    colour_map,
     exact_line,
     legend_above,
+    map_figure,
     new_figure,
     picture,
 )
 
 LOW = 6.0
 """Below so many kT the exact curve is laid on the estimate, both being known up to a constant."""
-
-
+EDGE = 0.12
+"""Labels of points within this share of the range from an edge are turned inwards."""
 CEILING = 15.0
 """The colours of a map end at so many kT: basins, not walls."""
 
@@ -55,8 +56,9 @@ def _curve(data: ReportData) -> Picture:
         axes.annotate(name, label, xytext=(0, -5), textcoords="offset points", ha="center", va="top", fontsize=8)
     band(errors, z, np.where(np.isfinite(data.stderr), 0.0, np.nan), data.stderr, "")
     exact_line(errors, z, None if exact is None else exact - data.free_energy)
-    axes.set(ylabel="free energy (kT)", xlim=(data.lower[0], data.upper[0]))
-    errors.set(xlabel=data.coarse_names[0], ylabel="error (kT)")
+    axes.set(ylabel="free energy (kT)")
+    show_along(errors, data)
+    errors.set(ylabel="error (kT)")
     legend_above(axes)
     caption = "Below: the error band alone" + ("." if exact is None else ", and the exact curve minus the estimate.")
     return picture(figure, f"Free energy along {data.coarse_names[0]} with its error band", caption)
@@ -67,30 +69,35 @@ def _maps(data: ReportData) -> list[Picture]:
     for values, label in ((data.free_energy, "free energy (kT)"), (data.stderr, "standard error (kT)")):
         if not np.isfinite(values).any():
             continue
-        figure, (axes,) = new_figure((5.2, 4.0))
+        figure, axes = map_figure()
         if values is data.free_energy:
-            colour_map(axes, data.axes, values.reshape(data.shape), label, ceiling=CEILING, contours=1.0)
+            draw_map(axes, data)
             _mark_minima(axes, data)
         else:
-            colour_map(axes, data.axes, values.reshape(data.shape), label)
-        name_axes(axes, data)
+            coarse_map(axes, data, values, label)
         caption = label[0].upper() + label[1:].removesuffix(" (kT)")
-        pictures.append(picture(figure, f"Map of the {label}", f"{caption}; grey where nothing was sampled."))
+        lines = f"; a line each kT up to {CEILING:g}" if values is data.free_energy else ""
+        pictures.append(picture(figure, f"Map of the {label}", f"{caption}{lines}; grey where nothing was sampled."))
     return pictures
 
 
-def name_axes(axes: Axes, data: ReportData) -> None:
-    """Names and ranges of both coarse variables on a map."""
-    axes.set(xlabel=data.coarse_names[0], ylabel=data.coarse_names[1])
-    axes.set(xlim=(data.lower[0], data.upper[0]), ylim=(data.lower[1], data.upper[1]))
+def draw_map(axes: Axes, data: ReportData) -> None:
+    """The free energy over two coarse variables, a line each kT."""
+    coarse_map(axes, data, data.free_energy, "free energy (kT)", ceiling=CEILING, contours=1.0)
 
 
 def _mark_minima(axes: Axes, data: ReportData) -> None:
     frame = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     for name, cell in _minima(data).items():
+        across, up = (data.z[cell] - data.lower) / (np.asarray(data.upper) - data.lower)
         axes.plot(*data.z[cell], "o", color="white", markeredgecolor=EXACT, markersize=5)
-        offset = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axes.annotate(name, tuple(data.z[cell]), **offset, fontsize=8, bbox=frame)
+        # within the axes: below the point near the top, to the inner side near the left and right
+        side = "left" if across < EDGE else "right" if across > 1 - EDGE else "center"
+        offset, edge = ((0, -7), "top") if up > 1 - EDGE else ((0, 7), "bottom")
+        words = axes.annotate(
+            name, tuple(data.z[cell]), xytext=offset, textcoords="offset points", fontsize=8, bbox=frame
+        )
+        words.set(horizontalalignment=side, verticalalignment=edge)
 
 
 def _minima(data: ReportData) -> dict[str, int]:
@@ -112,7 +119,8 @@ def _marginal(data: ReportData, axis: int) -> Picture:
     with np.errstate(divide="ignore"):
         marginal = np.where(density > 0, -np.log(density / density.max()), np.nan)
     axes.plot(data.axes[axis], marginal)
-    axes.set(xlabel=data.coarse_names[axis], ylabel="free energy (kT)", xlim=(data.lower[axis], data.upper[axis]))
+    axes.set(ylabel="free energy (kT)")
+    show_along(axes, data, axis)
     return picture(
         figure, f"Marginal free energy along {data.coarse_names[axis]}", "Marginal over the other variables."
     )

@@ -38,7 +38,7 @@ STYLE = {
     "svg.hashsalt": "micromacro",
     "text.parse_math": False,
 }
-WIDE, SMALL = (5.2, 3.3), (2.7, 2.5)
+WIDE, SMALL, MAP = (5.2, 3.3), (2.7, 2.5), (5.2, 4.0)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ def new_figure(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)
     return figure, list(axes[:, 0])
+
+
+def map_figure() -> tuple[Figure, Axes]:
+    """A figure with a square map, room for degrees above and right of it, and for a colour bar."""
+    figure = Figure(figsize=MAP)
+    width = 0.6
+    return figure, figure.add_axes((0.14, 0.14, width, width * MAP[0] / MAP[1]))
 
 
 def picture(figure: Figure, alternative: str, caption: str = "") -> Picture:
@@ -108,6 +115,8 @@ def colour_map(
     signed: bool = False,
     ceiling: float | None = None,
     contours: float | None = None,
+    periodic: tuple[bool, ...] = (False, False),
+    gap: float = 0.03,
 ) -> None:
     """A map of `values` `(n1, n2)` with its colour bar; cells without a value are grey.
 
@@ -115,7 +124,8 @@ def colour_map(
 
     - `signed`: zero in the middle of the colours.
     - `ceiling`: values above it share one colour.
-    - `contours`: the interval between contour lines.
+    - `contours`: the interval between contour lines; `periodic`: along which dimensions they go on at the other side.
+    - `gap`: between the map and its colour bar, in widths of the map.
     """
     known = values[np.isfinite(values)]
     top = min(np.max(known), np.inf if ceiling is None else ceiling)
@@ -129,11 +139,27 @@ def colour_map(
     shown = np.ma.masked_invalid(values.T)
     mesh = axes.pcolormesh(*grid_axes, shown, shading="nearest", rasterized=True, cmap=name, norm=scale)
     if contours is not None and top > contours:
-        axes.contour(*grid_axes, shown, levels=np.arange(contours, top, contours), colors="white", linewidths=0.5)
+        points, wrapped = _wrapped(grid_axes, values, periodic)
+        lines = {"levels": np.arange(contours, top, contours), "colors": "white", "linewidths": 0.5, "alpha": 0.8}
+        axes.contour(*points, np.ma.masked_invalid(wrapped.T), **lines)
     extend = "max" if top < np.max(known) and not signed else "neither"
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes belong to a figure"
-    figure.colorbar(mesh, ax=axes, label=label, pad=0.02, fraction=0.06, extend=extend)
+    # within the map's own frame, so that it is as high as the map whatever its aspect
+    beside = axes.inset_axes((1 + gap, 0, 0.05, 1))
+    figure.colorbar(mesh, cax=beside, label=label, extend=extend)
+
+
+def _wrapped(grid_axes: list, values: np.ndarray, periodic: tuple[bool, ...]) -> tuple[list, np.ndarray]:
+    """The grid with one more cell at both ends of every periodic dimension, so that lines reach the edges."""
+    points = []
+    for axis, (centres, repeats) in enumerate(zip(grid_axes, periodic, strict=True)):
+        if repeats and len(centres) > 1:
+            step = centres[1] - centres[0]
+            centres = np.concatenate([[centres[0] - step], centres, [centres[-1] + step]])
+            values = np.concatenate([values.take([-1], axis), values, values.take([0], axis)], axis)
+        points.append(centres)
+    return points, values
 
 
 def _alone(y: np.ndarray) -> np.ndarray:

@@ -96,15 +96,16 @@ MISTAKES = {
         "command line: close.observables.1st must be a name of letters, digits and underscores; got '1st'.",
     ),
     "section that is no table": ("budget=3", "command line: budget must be a table; got 3."),
-    "molecule": (
-        "system.kind=openmm",
-        "command line: system.kind must be 'overdamped' or 'sde'; got 'openmm'. "
-        "'openmm' is not supported in this version.",
+    "geometry without atoms": (
+        'coarse={kind="torsion", atoms=[[0, 1, 2, 3]]}',
+        "command line: coarse.kind must be 'function' or one that learns where system.kind is 'overdamped': "
+        "it has no atoms; got 'torsion'.",
     ),
-    "torsion": (
-        "coarse.kind=torsion",
-        "command line: coarse.kind must be 'function' or 'diffusion-map' or 'tica' or 'vamp' or 'vampnet'; "
-        "got 'torsion'. 'torsion' is not supported in this version.",
+    "kind of coarse variable that is none": (
+        "coarse.kind=torsions",
+        "command line: coarse.kind must be 'function' or 'torsion' or 'distance' or 'angle' or 'radius-of-gyration' "
+        "or 'rmsd' or 'components' or 'diffusion-map' or 'tica' or 'vamp' or 'vampnet'; got 'torsions'. "
+        "Did you mean 'torsion'?",
     ),
     "generator of no kind": (
         "generator.kind=gam",
@@ -117,7 +118,8 @@ MISTAKES = {
     ),
     "kind that is none": (
         "system.kind=overdumped",
-        "command line: system.kind must be 'overdamped' or 'sde'; got 'overdumped'. Did you mean 'overdamped'?",
+        "command line: system.kind must be 'overdamped' or 'sde' or 'openmm'; got 'overdumped'. "
+        "Did you mean 'overdamped'?",
     ),
     "no reference": (
         "system.potential=potential",

@@ -187,7 +187,7 @@ def _of_solute(
     if section.spatial_dimension != 3:
         requirement = "be 3 for the atoms of a molecule"
         raise InputError(f"{key}.spatial_dimension", requirement, section.spatial_dimension, source=source)
-    heavy = heavy_atoms(system)
+    heavy = heavy_atoms(system).tolist()
     pairs = section.pairs or [[a, b] for i, a in enumerate(heavy) for b in heavy[i + 1 :]]
     return section.model_copy(update={"pairs": [list(in_solute(p, system, f"{key}.pairs", source)) for p in pairs]})
 
@@ -198,7 +198,7 @@ def _component(function: Callable, index: int) -> Callable:
 
 def _geometry(entry: Component, system: MolecularSystem, modules: Modules, source: str) -> Geometry:
     """The geometry of a component, its atoms counted among all."""
-    atoms = tuple(int(atom) for atom in heavy_atoms(system)) if entry.atoms is None else entry.atoms
+    atoms = tuple(heavy_atoms(system).tolist()) if entry.atoms is None else entry.atoms
     in_solute(atoms, system, f"{entry.key}.atoms", source)
     if entry.kind == "torsion":
         return Torsion(atoms)

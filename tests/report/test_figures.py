@@ -34,6 +34,16 @@ def test_constant_coordinates_do_not_divide_by_zero():
     assert telling_coordinates([np.ones((50, 3)), np.ones((50, 3))]) == [0]
 
 
+def test_one_hump_at_the_seam_is_not_two():
+    rng = np.random.default_rng(3)
+    seam = (np.pi + 0.1 * rng.standard_normal(2000) + np.pi) % (2 * np.pi) - np.pi
+    wells = rng.choice([-1.0, 1.0], 2000) + 0.3 * rng.standard_normal(2000)
+    draws = [np.stack([seam, wells, rng.standard_normal(2000)], axis=1)]
+    periods = np.array([2 * np.pi, 2 * np.pi, np.inf])
+    assert telling_coordinates(draws, periods) == [1, 2]
+    assert 0 in telling_coordinates(draws)
+
+
 def test_periodic_coordinates_are_wrapped(make):
     data = make(1)
     samples = [(z, q + np.array([0.0, 2 * np.pi]), None) for z, q, _ in data.conditional_samples]

@@ -32,12 +32,12 @@ def axis_label(data: ReportData, axis: int) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def value_text(data: ReportData, z: np.ndarray) -> str:
-    """A coarse value in words, angles in radians and degrees: "φ = −1.4 (−80°), ψ = 1.2 (69°)"."""
+def value_text(data: ReportData, z: np.ndarray, *, degrees: bool = True) -> str:
+    """A coarse value in words, angles in radians and, unless left out, degrees: "φ = −1.4 (−80°), ψ = 1.2 (69°)"."""
     parts = []
     for axis, value in enumerate(np.atleast_1d(z)):
-        degrees = f" ({np.degrees(value):.0f}°)" if is_angle(data, axis) else ""
-        parts.append(f"{data.coarse_names[axis]} = " + f"{value:.3g}{degrees}".replace("-", "−"))
+        aside = f" ({np.degrees(value):.0f}°)" if degrees and is_angle(data, axis) else ""
+        parts.append(f"{data.coarse_names[axis]} = " + f"{value:.3g}{aside}".replace("-", "−"))
     return ", ".join(parts)
 
 

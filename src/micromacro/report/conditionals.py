@@ -20,25 +20,36 @@ def conditional_pictures(data: ReportData) -> list[Picture]:
     if not samples:
         return []
     shown = np.unique(np.linspace(0, len(samples) - 1, MOST_PANELS).round().astype(int))
-    columns = telling_coordinates([draws for _, draws, _ in samples])
+    columns = telling_coordinates([draws for _, draws, _ in samples], data.observed_periods)
     ranges = [_range(data, samples, column) for column in columns]
     return [_panel(data, samples[number], columns, ranges) for number in shown]
 
 
-def telling_coordinates(draws: list[np.ndarray]) -> list[int]:
+def telling_coordinates(draws: list[np.ndarray], periods: np.ndarray | None = None) -> list[int]:
     """One or two coordinates that z leaves free, those most clearly of two humps first.
 
-    Ranked by Sarle's coefficient of bimodality, (skewness² + 1) / kurtosis, at the coarse value where it is largest.
+    Ranked by Sarle's coefficient of bimodality, (skewness² + 1) / kurtosis, at the coarse value where it is largest;
+    where there are `periods`, about the mean on the circle, so that one hump at the seam is not two.
     """
-    centred = [sample - sample.mean(axis=0) for sample in draws]
+    centred = [_centred(sample, periods) for sample in draws]
     spread = np.mean([np.std(sample, axis=0) for sample in centred], axis=0)
-    total = np.std(np.concatenate(draws), axis=0)
+    total = np.std(_centred(np.concatenate(draws), periods), axis=0)
     free = np.flatnonzero((spread > FIXED * total) & (spread > 0))
     if len(free) == 0:
         return [int(np.argmax(total))]
     humps = np.max([_bimodality(sample[:, free]) for sample in centred], axis=0)
     chosen = free[np.argsort(-humps, kind="stable")[:2]]
     return sorted(int(column) for column in chosen)
+
+
+def _centred(sample: np.ndarray, periods: np.ndarray | None) -> np.ndarray:
+    """What is left without the mean, that on the circle for periodic coordinates."""
+    if periods is not None and np.isfinite(periods).any():
+        turn = 2 * np.pi / np.where(np.isfinite(periods), periods, np.inf)
+        about = np.angle(np.mean(np.exp(1j * sample * turn), axis=0)) / np.where(turn > 0, turn, 1.0)
+        period = np.where(turn > 0, periods, 1.0)
+        sample = np.where(turn > 0, sample - about - period * np.round((sample - about) / period), sample)
+    return sample - sample.mean(axis=0)
 
 
 def _bimodality(centred: np.ndarray) -> np.ndarray:
@@ -75,7 +86,7 @@ def _range(data: ReportData, samples: list, column: int) -> tuple[float, float]:
 def _panel(data: ReportData, sample, columns: list[int], ranges: list[tuple[float, float]]) -> Picture:
     z, draws, raw = sample
     figure, (axes,) = new_figure(SMALL)
-    at = value_text(data, z)
+    at = value_text(data, z, degrees=False)
     if len(columns) == 1:
         _histogram(axes, draws[:, columns[0]], None if raw is None else raw[:, columns[0]], ranges[0])
     else:

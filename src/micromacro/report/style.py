@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 ESTIMATE, EXACT, OTHER, MUTED = "#0072b2", "#222222", "#d55e00", "#6b7280"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -38,7 +39,7 @@ STYLE = {
     "svg.hashsalt": "micromacro",
     "text.parse_math": False,
 }
-WIDE, SMALL, MAP = (5.2, 3.3), (2.7, 2.5), (5.2, 4.0)
+WIDE, SMALL, MAP = (5.2, 3.3), (2.7, 2.5), (5.2, 3.8)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def new_figure(
     size: tuple[float, float] = WIDE, rows: int = 1, heights: tuple[float, ...] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """A figure with `rows` axes above each other, of relative `heights`, that share the horizontal one."""
-    figure = Figure(figsize=size, layout="constrained")
+    # wide enough for half of a label at the end of an axis
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08))
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)
     return figure, list(axes[:, 0])
 
@@ -62,8 +64,8 @@ def new_figure(
 def map_figure() -> tuple[Figure, Axes]:
     """A figure with a square map, room for degrees above and right of it, and for a colour bar."""
     figure = Figure(figsize=MAP)
-    width = 0.6
-    return figure, figure.add_axes((0.14, 0.14, width, width * MAP[0] / MAP[1]))
+    width = 0.56
+    return figure, figure.add_axes((0.13, 0.14, width, width * MAP[0] / MAP[1]))
 
 
 def picture(figure: Figure, alternative: str, caption: str = "") -> Picture:

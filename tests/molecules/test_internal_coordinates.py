@@ -193,6 +193,15 @@ def test_swapped_hydrogens_lie_outside(free, parts):
     assert (u < free.space.lower).any() or (u > free.space.upper).any()
 
 
+@pytest.mark.parametrize(("centre", "keeps"), [(14.007, False), (32.06, True)])
+def test_of_pyramids_with_three_bonds_only_heavy_ones_keep_their_chirality(centre, keeps):
+    reference = 0.1 * np.array([[0, 0, 0], [1, 0, 0.3], [-0.5, 0.9, 0.3], [-0.5, -0.9, 0.3]])
+    bonds, masses = np.array([[0, 1], [0, 2], [0, 3]]), np.array([centre, CARBON, CARBON, 15.999])
+    space = build_internal_coordinates(bonds, masses, reference, NONE, NO_LENGTHS).space
+    assert space.periodic[-1] is not keeps
+    assert space.range[-1] == pytest.approx(np.pi if keeps else 2 * np.pi)
+
+
 def test_planar_centres_and_free_rotations_are_circles_cut_elsewhere(free, parts):
     u = np.asarray(encoded(free, parts[2]))
     space = free.space

@@ -1,5 +1,6 @@
 """Where the torsions of a molecule live, by the chirality of a reference structure."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -28,8 +29,9 @@ def torsion_ranges(
     """
     neighbours = bonded(bonds, len(masses))
     ranges = []
-    for atoms, relative in zip(matrix.torsions.tolist(), matrix.differences[3:], strict=True):
-        value, centre = float(Torsion(atoms)(jnp.asarray(reference))), atoms[1]
+    values = np.asarray(jax.vmap(Torsion((0, 1, 2, 3)))(jnp.asarray(reference)[matrix.torsions]))
+    for atoms, relative, value in zip(matrix.torsions.tolist(), matrix.differences[3:], values.tolist(), strict=True):
+        centre = atoms[1]
         rigid = len(neighbours[centre]) > 3 or (len(neighbours[centre]) == 3 and masses[centre] > RIGID_PYRAMID)
         if relative and rigid and abs(value) < FLAT:
             ranges.append((0.0, np.pi, False) if value > 0 else (-np.pi, 0.0, False))

@@ -34,7 +34,7 @@ class SpanningTree:
         return self.children[self.parents[atom]][0] if atom not in self.start[:2] else atom
 
     def row(self, atom: int) -> tuple[int, int, int]:
-        """The atoms that its bond, its angle and its torsion refer to; of the first three atoms, not all mean anything."""
+        """The atoms that its bond, its angle and its torsion refer to; not all count for the first three."""
         parent = self.parents[atom]
         beyond = self.parents[parent]
         if (first := self.first(atom)) != atom:

@@ -79,7 +79,7 @@ class InternalCoordinates:
         return self.place(lengths, angles, torsions)
 
     def log_jacobian(self, coordinates: Float[Array, "Y"]) -> Float[Array, ""]:
-        """The logarithm of J √det Z, up to a constant; not a number outside the space or where no shape has such bonds."""
+        """The logarithm of J √det Z, up to a constant; not a number for bonds and angles that no shape has."""
         lengths, angles = self._lengths_and_angles(coordinates)
         volume = 2 * jnp.sum(jnp.log(lengths)) + jnp.sum(jnp.log(jnp.sin(angles)))
         volume = volume + self.fixed.log_slope(lengths, angles)

@@ -20,6 +20,7 @@ from micromacro.coupling.weights import generator_free_energy
 from micromacro.errors import MicromacroError
 from micromacro.estimates.surface import FreeEnergySurface
 from micromacro.learners.hidden_barriers import HiddenBarrier, hidden_barriers
+from micromacro.molecules.system import MolecularSystem
 from micromacro.pipeline import Sampled
 from micromacro.reduction import Reduction
 from micromacro.systems.model import OverdampedSystem
@@ -69,7 +70,9 @@ def hidden_barriers_of(run: stages.Run, sampled: Sampled) -> tuple[HiddenBarrier
     observed = np.asarray(jax.jit(jax.vmap(run.case.system.observe))(position.reshape(-1, position.shape[-1])))
     start = np.broadcast_to(sampled.start, position.shape[1:3]) if local.start is None else local.start
     frames, centres = observed.reshape(*position.shape[:3], -1), np.asarray(local.windows.centers)
-    names = [f"q{axis + 1}" for axis in range(frames.shape[-1])]
+    system = run.case.system
+    known = system.internal.names if isinstance(system, MolecularSystem) else None
+    names = list(known or (f"q{axis + 1}" for axis in range(frames.shape[-1])))
     rng = np.random.default_rng([run.case.seed, 2])
     return hidden_barriers(frames, start, centres, rng, names=names, most=MOST_NAMED)
 

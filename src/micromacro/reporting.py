@@ -3,19 +3,24 @@
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from micromacro.cases.case import Case
 from micromacro.closures.files import PROJECTED
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.reduced import ReducedDynamics, draw_starts, simulate, time_step
 from micromacro.errors import MicromacroError
-from micromacro.molecules.system import observed_space
+from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.report.data import ReportData
+from micromacro.report.molecule_data import MoleculeData
+from micromacro.report.molecule_source import coarse_names, molecule_data
+from micromacro.report.shown_values import spread_values
 
 if TYPE_CHECKING:
     from micromacro.run import Result
 
-SHOWN_VALUES = 5
+SHOWN_VALUES = 6
 SHOWN_DRAWS = 400
 SHOWN_STATES = 4000
 TRAJECTORIES = 20
@@ -28,10 +33,11 @@ def report_data(result: "Result") -> ReportData:
     z = surface.grid.points
     known = result.summary["stationary"]
     unknown = np.full(len(z), np.nan)
+    names, samples = _coarse_names(case), _samples(result)
     return ReportData(
         title=case.title,
         summary=result.summary,
-        coarse_names=[f"z{axis + 1}" for axis in range(case.coarse.dimension)],
+        coarse_names=names,
         lower=case.coarse.lower,
         upper=case.coarse.upper,
         periodic=case.coarse.periodic,
@@ -42,13 +48,34 @@ def report_data(result: "Result") -> ReportData:
         other_closures={route: table for route, table in result.closures.items() if route != PROJECTED},
         lag_study=result.bursts and result.bursts.study,
         **_exact(result, z),
-        conditional_samples=_samples(result),
+        conditional_samples=[(z, _observed(case, exact), _observed(case, raw)) for z, exact, raw in samples],
+        observed_names=list(case.system.internal.names) if isinstance(case.system, MolecularSystem) else None,
+        molecule=_molecule(case, names, samples),
         observed_periods=observed_space(case.system, case.coarse).period,
         reduced=_reduced(result),
         coarse_cloud=_cloud(result) if case.coarsen is not None else None,
         rounds=result.summary["rounds"],
         basins={name: tuple(np.asarray(c, float) for c in box) for name, box in case.close.basins.items()},
     )
+
+
+def _coarse_names(case: Case) -> list[str]:
+    if isinstance(case.system, MolecularSystem):
+        return coarse_names(case.system, case.coarse)
+    return [f"z{axis + 1}" for axis in range(case.coarse.dimension)]
+
+
+def _molecule(case: Case, names: list[str], samples: list[tuple]) -> MoleculeData | None:
+    if not isinstance(case.system, MolecularSystem):
+        return None
+    return molecule_data(case.system, case.coarse, names, samples)
+
+
+def _observed(case: Case, draws: np.ndarray | None) -> np.ndarray | None:
+    """Draws as a generator sees them: of a molecule, whose draws are positions, internal coordinates."""
+    if draws is None or not isinstance(case.system, MolecularSystem):
+        return draws
+    return np.asarray(jax.vmap(case.system.observe)(jnp.asarray(draws).reshape(len(draws), -1)))
 
 
 def _cloud(result: "Result") -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +103,7 @@ def _exact(result: "Result", z: np.ndarray) -> dict:
 
 
 def _samples(result: "Result") -> list[tuple]:
-    """Draws at a few coarse values: evenly spaced in one dimension, at the lowest cells and between in more."""
+    """Draws at a few coarse values: evenly spaced in one dimension, low ones and apart from each other in more."""
     energy = np.nan_to_num(result.free_energy.free_energy, nan=np.inf)
     points = result.free_energy.grid.points
     sampled = np.flatnonzero(np.isfinite(result.closure.drift).all(axis=1) | np.isfinite(energy))
@@ -85,8 +112,8 @@ def _samples(result: "Result") -> list[tuple]:
     if points.shape[1] == 1:
         chosen = sampled[np.linspace(0, len(sampled) - 1, SHOWN_VALUES + 2).astype(int)[1:-1]]
     else:
-        order = sampled[np.argsort(energy[sampled], kind="stable")]
-        chosen = order[np.linspace(0, len(order) // 2, SHOWN_VALUES).astype(int)]
+        coarse = result.case.coarse
+        chosen = sampled[spread_values(points[sampled], energy[sampled], coarse.range, coarse.periodic, SHOWN_VALUES)]
     shown = []
     for cell in np.unique(chosen):
         try:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from micromacro.diffusion_maps.extension import extended_modes, extended_scale
 from micromacro.diffusion_maps.graph import KernelGraph, kernel_graph, widened
 from micromacro.diffusion_maps.kernel import Kernel
-from micromacro.diffusion_maps.landmarks import Landmarks, chosen_landmarks
+from micromacro.diffusion_maps.landmarks import Landmarks, chosen_landmarks, near_one_another
 from micromacro.diffusion_maps.settings import DiffusionMapSettings, checked_points, checked_weight
 from micromacro.diffusion_maps.walk import Columns, pieces, slowest_modes
 from micromacro.errors import InputError
@@ -80,6 +80,8 @@ def fit_diffusion_map(
     weight = checked_weight(weight, len(points), settings.components + 2)
     log_mass = _log_mass(weight, settings.alpha)
     landmarks = chosen_landmarks(points, log_mass, settings.landmarks, metric=metric)
+    if len(landmarks.indices) > settings.dense:
+        landmarks = near_one_another(landmarks, points)
     graph = kernel_graph(points[landmarks.indices], settings, _part(metric, landmarks.indices))
     graph, log_normalisation, kept = _connected(graph, landmarks, settings)
     visited, scale = landmarks.indices[kept], _part(graph.kernel.scale, kept)
@@ -144,6 +146,8 @@ def _visited(matrix: np.ndarray | csr_array, log_normalisation: np.ndarray) -> t
     """Indices of the points that carry the walk, of some weight and no strays, and the sizes of its pieces."""
     kept = np.flatnonzero(np.isfinite(log_normalisation))
     labels, sizes = pieces(_submatrix(matrix, kept), Columns(log_normalisation[kept]), LOOSE)
+    if len(sizes) == 1:
+        return kept, sizes
     order = np.argsort(sizes, kind="stable")
     strays = order[np.cumsum(sizes[order]) <= STRAYS * len(kept)]
     kept = kept[~np.isin(labels, strays)]
@@ -164,10 +168,10 @@ def _part(array: np.ndarray | None, kept: np.ndarray) -> np.ndarray | None:
 def _extended(
     found: DiffusionMap, points: np.ndarray, metric: np.ndarray | None, visited: np.ndarray, neighbours: int
 ) -> DiffusionMap:
-    """The map on all points from that on the visited ones `(m,)` among them."""
-    others = np.setdiff1d(np.arange(len(points)), visited)
-    if not len(others):
-        return found
+    """The map on all points, in their order, from that on the visited ones `(m,)` among them, in any order."""
+    visits = np.zeros(len(points), bool)
+    visits[visited] = True
+    others = np.flatnonzero(~visits)
     scale, query_scale = found.kernel.scale, None
     if scale is not None:
         query_scale = extended_scale(found.points, found.kernel, points[others], neighbours)

@@ -40,7 +40,7 @@ def extended_modes(
         exponent = log_normalisation[found.indices] - squares / (4 * kernel.bandwidth)
         averaged = np.einsum("pj,pjk->pk", softmax(exponent, axis=1), vectors[found.indices])
         blocks.append(averaged / np.maximum(divisor, LEAST_DIVISOR))
-    return np.concatenate(blocks)
+    return np.concatenate([vectors[:0], *blocks])
 
 
 def extended_scale(

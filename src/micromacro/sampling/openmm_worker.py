@@ -36,6 +36,7 @@ class Simulator:
         self._platform, self._properties = openmm.Platform.getPlatformByName(platform), properties
         self._temperature, self._friction, self._time_step = temperature, friction, time_step
         self._models: dict[str, _Model] = {}
+        self._seeding = _Seeding() if platform == "Reference" else None
 
     def prepare(self, *, kind: str, system: str, names: list[str], group: int, function: bytes | None) -> None:
         """Make a kind of bias known: a serialised System whose last force it is, unless it is a pickled function."""
@@ -64,7 +65,7 @@ class Simulator:
         kJ/mol, NaN from where a walker failed.
         """
         model = self._models[kind]
-        model.restart(seed)
+        self._restart(model, seed)
         saved = np.full((frames, *positions.shape), np.nan)
         energies = np.full((frames, len(positions)), np.nan)
         for walker, velocity_seed in enumerate(velocity_seeds):
@@ -76,8 +77,16 @@ class Simulator:
                     saved[frame, walker], energies[frame, walker] = model.state()
             except openmm.OpenMMException as error:
                 _only_not_a_number(error)
-                model.restart(velocity_seed)
+                self._restart(model, velocity_seed)
         return saved, energies
+
+    def _restart(self, model: "_Model", seed: int) -> None:
+        """Begin a stream of random numbers; a seed is only read when a context is made."""
+        if self._seeding is not None:
+            self._seeding.start(seed)
+        else:
+            model.integrator.setRandomNumberSeed(seed)
+            model.context.reinitialize()
 
     def energies(self, *, kind: str, positions: np.ndarray) -> np.ndarray:
         """Energies without the bias in kJ/mol of `(n, D)`; NaN where positions are not finite."""
@@ -140,12 +149,6 @@ class _Model:
             force.getTabulatedFunction(number).setFunctionParameters(*parameters)
         force.updateParametersInContext(self.context)
 
-    def restart(self, seed: int) -> None:
-        # a seed is only read when a context is made; on the Reference platform all contexts share one generator
-        self.integrator.setRandomNumberSeed(seed)
-        self.context.reinitialize()
-        self.current = None
-
     def place(self, positions: np.ndarray, parameters: np.ndarray | tuple) -> None:
         for name, value in zip(self.names, parameters, strict=False):
             self.context.setParameter(name, float(value))
@@ -160,12 +163,30 @@ class _Model:
 
     def energy(self) -> float:
         state = self.context.getState(energy=True, groups=self.without_bias)
-        return state.getPotentialEnergy() / KILOJOULE_PER_MOLE
+        return state.getPotentialEnergy().value_in_unit(KILOJOULE_PER_MOLE)
 
     def state(self) -> tuple[np.ndarray, float]:
         state = self.context.getState(positions=True, energy=True, groups=self.without_bias)
-        positions = state.getPositions(asNumpy=True) / NANOMETRE
-        return positions.reshape(-1), state.getPotentialEnergy() / KILOJOULE_PER_MOLE
+        positions = state.getPositions(asNumpy=True).value_in_unit(NANOMETRE)
+        return positions.reshape(-1), state.getPotentialEnergy().value_in_unit(KILOJOULE_PER_MOLE)
+
+
+class _Seeding:
+    """On the Reference platform all contexts of a process share one generator: the smallest of them seeds it.
+
+    To make the context of a molecule with its bias again takes a hundred times as long.
+    """
+
+    def __init__(self):
+        system = openmm.System()
+        system.addParticle(1.0)
+        self._integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.001)
+        platform = openmm.Platform.getPlatformByName("Reference")
+        self._context = openmm.Context(system, self._integrator, platform)
+
+    def start(self, seed: int) -> None:
+        self._integrator.setRandomNumberSeed(seed)
+        self._context.reinitialize()
 
 
 class _Counter(openmm.MinimizationReporter):

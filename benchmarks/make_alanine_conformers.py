@@ -7,10 +7,12 @@ Run: python -m benchmarks.make_alanine_conformers
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
+from openmm.unit import md_unit_system
 
 FOLDER = Path(__file__).parents[1] / "src" / "micromacro" / "molecules" / "data"
 
@@ -26,6 +28,8 @@ CONFORMERS = {
 RESIDUES = (("ACE", 6), ("ALA", 10), ("NME", 6))
 
 PHI, PSI = "phi", "psi"
+# in kJ/mol/nm; OpenMM's annotations take it for a whole number
+TOLERANCE: Any = 0.01
 
 # name, element, and the atoms that it is placed from: bond to, angle over, torsion about; nm, degrees
 ATOMS = (
@@ -58,7 +62,7 @@ TORSIONS = ((4, 6, 8, 14), (6, 8, 14, 16))
 
 
 def place(chain: list[np.ndarray], length: float, angle: float, torsion: float) -> np.ndarray:
-    """The position at a bond length from the first of three atoms, at an angle to the second and a torsion to the third.
+    """The position at a length from the first of three atoms, at an angle to the second and a torsion to the third.
 
     Source: Parsons et al., J. Comput. Chem. 26, 1063 (2005).
     """
@@ -81,7 +85,7 @@ def build(phi: float, psi: float) -> np.ndarray:
         for atom in list(left):
             name, _, parents, length, bend, torsion = atom
             if all(parent in where for parent in parents):
-                value = {PHI: phi, PSI: psi}.get(torsion, torsion) if isinstance(torsion, str) else torsion
+                value = {PHI: phi, PSI: psi}[torsion] if isinstance(torsion, str) else torsion
                 where[name] = place([where[parent] for parent in parents], length, bend, value)
                 left.remove(atom)
     return np.array([where[name] for name, *_ in ATOMS])
@@ -111,8 +115,8 @@ def minimise(topology: app.Topology, positions: np.ndarray, solvent: bool, held:
     system.addForce(restraint)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 0.01)
-    return context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    openmm.LocalEnergyMinimizer.minimize(context, TOLERANCE)
+    return context.getState(positions=True).getPositions(asNumpy=True).value_in_unit_system(md_unit_system)
 
 
 def main() -> None:
@@ -124,7 +128,7 @@ def main() -> None:
         positions = minimise(topology, held, solvent, ())
         with (FOLDER / f"alanine_dipeptide_{name}.pdb").open("w") as file:
             # a header would hold the date, and the file change with every run
-            app.PDBFile.writeModel(topology, positions * unit.nanometer, file)
+            app.PDBFile.writeModel(topology, 10 * positions, file)
             file.write("END\n")
 
 

@@ -51,7 +51,7 @@ def by_mdtraj(component):
 
 @pytest.mark.parametrize("component", ALL[:5], ids=lambda component: type(component).__name__)
 def test_values_are_those_of_mdtraj(component):
-    np.testing.assert_allclose(jax.vmap(component)(FRAMES), by_mdtraj(component), atol=3e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(component))(FRAMES), by_mdtraj(component), atol=3e-6)
 
 
 def test_equal_weights_are_the_radius_of_mdtraj():
@@ -77,13 +77,13 @@ def test_rigid_motion_changes_nothing(component):
     rotation = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
     rotation *= np.sign(np.linalg.det(rotation))
     moved = FRAMES @ rotation.T + RNG.normal(size=3)
-    np.testing.assert_allclose(jax.vmap(component)(moved), jax.vmap(component)(FRAMES), atol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.vmap(component))(moved), jax.jit(jax.vmap(component))(FRAMES), atol=1e-9)
 
 
 def test_mirror_images():
     mirror = FRAMES * np.array([1.0, 1.0, -1.0])
     np.testing.assert_allclose(jax.vmap(ALL[0])(mirror), -jax.vmap(ALL[0])(FRAMES), atol=1e-12)
-    deviation = jax.vmap(RootMeanSquareDeviation(SOME, FRAMES[0][list(SOME)]))
+    deviation = jax.jit(jax.vmap(RootMeanSquareDeviation(SOME, FRAMES[0][list(SOME)])))
     assert deviation(FRAMES[:1])[0] < 1e-6 < 0.01 < deviation(mirror[:1])[0]
 
 
@@ -110,7 +110,7 @@ def test_deviation_of_planar_structures():
     """Two smaller eigenvalues coincide for regular planar structures."""
     square = np.array([[1, 1, 0], [1, -1, 0], [-1, -1, 0], [-1, 1, 0]], float)
     deviation = RootMeanSquareDeviation((0, 1, 2, 3), square)
-    hessian = jax.hessian(lambda x: deviation(x) ** 2)(jnp.asarray(1.1 * square))
+    hessian = jax.jit(jax.hessian(lambda x: deviation(x) ** 2))(jnp.asarray(1.1 * square))
     assert np.all(np.isfinite(hessian))
 
 

@@ -1,5 +1,8 @@
 """The OpenMM engine: what it samples, counts and repeats, and what happens when a walker or a worker fails."""
 
+import importlib.util
+import sys
+
 import jax
 import jax.numpy as jnp
 import mdtraj
@@ -48,17 +51,45 @@ def chain_forces(constraints=0):
     return system
 
 
-def chain(forces=None):
+def chain(forces=None, start=START):
+    atoms = len(start)
     topology = mdtraj.Topology()
     residue = topology.add_residue("CHN", topology.add_chain())
-    for number in range(4):
+    for number in range(atoms):
         topology.add_atom(f"C{number}", mdtraj.element.carbon, residue)
-    masses = np.full(4, 12.0)
-    internal = build_internal_coordinates(BONDS, masses, START, np.zeros((0, 2), int), np.zeros(0))
+    internal = build_internal_coordinates(BONDS, np.full(4, 12.0), START, np.zeros((0, 2), int), np.zeros(0))
     text = openmm.XmlSerializer.serialize(forces or chain_forces())
     return MolecularSystem(
-        topology, text, START.reshape(1, -1), internal, masses, np.arange(4), friction=20.0, time_step=0.004
+        topology,
+        text,
+        start.reshape(1, -1),
+        internal,
+        np.full(atoms, 12.0),
+        np.arange(4),
+        friction=20.0,
+        time_step=0.004,
     )
+
+
+def salt():
+    """The chain among ions on a lattice in a periodic box, with particle-mesh Ewald."""
+    places = np.stack(np.meshgrid(*[0.25 + 0.5 * np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    places = places[np.linalg.norm(places - START.mean(axis=0), axis=1) > 0.4]
+    forces = chain_forces()
+    forces.setDefaultPeriodicBoxVectors(*(2.0 * np.eye(3)))
+    pairs = openmm.NonbondedForce()
+    pairs.setNonbondedMethod(openmm.NonbondedForce.PME)
+    pairs.setCutoffDistance(0.9)
+    for _ in START:
+        pairs.addParticle(0.0, 0.3, 0.1)
+    for number, _ in enumerate(places):
+        forces.addParticle(12.0)
+        pairs.addParticle(0.5 * (-1) ** number, 0.35, 0.5)
+    for first in range(4):
+        for second in range(first):
+            pairs.addException(first, second, 0.0, 0.1, 0.0)
+    forces.addForce(pairs)
+    return chain(forces, np.concatenate([START, places]))
 
 
 def coarse_variable(component=TORSION):
@@ -76,7 +107,8 @@ def advance(engine, windows, walkers, frames, interval, seed=0):
 
 
 def started(engine, windows, walkers):
-    return engine.start(windows, jnp.broadcast_to(jnp.asarray(START.reshape(-1)), (windows.count, walkers, 12)))
+    start = jnp.asarray(engine.system.initial[0])
+    return engine.start(windows, jnp.broadcast_to(start, (windows.count, walkers, len(start))))
 
 
 @pytest.fixture
@@ -223,6 +255,41 @@ def test_the_result_depends_on_the_key_and_not_on_the_workers(engine, monkeypatc
     processes = two._pool._processes
     two.close()
     assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.slow
+def test_workers_do_not_change_rounding_of_particle_mesh_ewald(monkeypatch):
+    monkeypatch.setattr(openmm_tasks, "LEAST_WORK", 200)
+    windows, found = windows_at([0.5, 2.0], 10.0), []
+    for count in (1, 2):
+        engine = OpenMMEngine(salt(), coarse_variable(), workers=count, platform="CPU")
+        found.append([advance(engine, windows, started(engine, windows, 2), 2, 30)[0].position for _ in range(2)])
+        engine.close()
+    for other in (found[0][1], *found[1]):
+        np.testing.assert_array_equal(found[0][0], other)
+
+
+@pytest.mark.slow
+def test_functions_of_files_reach_the_workers(engine, tmp_path):
+    """A user's function, of a module that no other process could import by its name."""
+    file = tmp_path / "bias.py"
+    file.write_text(
+        "import jax.numpy as jnp\nSCALE = 1.5\ndef length(x):\n    return SCALE * jnp.linalg.norm(x[0] - x[3])\n"
+    )
+    spec = importlib.util.spec_from_file_location("loaded_apart_bias", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    coarse = CoarseVariable(
+        lambda u: u[:1], np.array([0.2]), np.array([0.9]), (False,), (PositionFunction(module.length),)
+    )
+    windows = Windows(jnp.array([[0.3], [0.6]]), jnp.array([500.0]), zero_table(coarse, 10))
+    one, two = (OpenMMEngine(engine.system, coarse, workers=count, platform="Reference") for count in (1, 2))
+    runs = [advance(each, windows, started(each, windows, 2), 1, 50)[0] for each in (one, two)]
+    two.close()
+    np.testing.assert_allclose(runs[0].position, runs[1].position, atol=1e-9)
+    lengths = np.linalg.norm(np.diff(runs[0].position.reshape(4, 4, 3)[:, ::3], axis=1), axis=-1)[:, 0]
+    np.testing.assert_allclose(runs[1].coarse.ravel(), 1.5 * lengths)
 
 
 def test_exchange_swaps_whole_walkers(engine):

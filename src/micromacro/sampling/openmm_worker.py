@@ -10,6 +10,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from typing import BinaryIO
 
@@ -17,6 +19,7 @@ import numpy as np
 import openmm
 
 CONSTRAINT_TOLERANCE = 1e-6
+THREADS = "OPENMM_CPU_THREADS"
 NANOMETRE = openmm.unit.nanometer  # type: ignore[attr-defined]
 KILOJOULE_PER_MOLE = openmm.unit.kilojoule_per_mole  # type: ignore[attr-defined]
 
@@ -85,8 +88,7 @@ class Simulator:
         if self._seeding is not None:
             self._seeding.start(seed)
         else:
-            model.integrator.setRandomNumberSeed(seed)
-            model.context.reinitialize()
+            model.restart(seed)
 
     def energies(self, *, kind: str, positions: np.ndarray) -> np.ndarray:
         """Energies without the bias in kJ/mol of `(n, D)`; NaN where positions are not finite."""
@@ -138,7 +140,14 @@ class _Model:
     ) -> None:
         self.integrator = openmm.LangevinMiddleIntegrator(temperature, friction, time_step)
         self.integrator.setConstraintTolerance(CONSTRAINT_TOLERANCE)
-        self.context = openmm.Context(self.system, self.integrator, platform, properties)
+        with _one_thread():
+            self.context = openmm.Context(self.system, self.integrator, platform, properties)
+
+    def restart(self, seed: int) -> None:
+        """Make the context again, with another seed."""
+        self.integrator.setRandomNumberSeed(seed)
+        with _one_thread():
+            self.context.reinitialize()
 
     def set_tables(self, arrays: list[tuple]) -> None:
         if self.function is not None:
@@ -212,6 +221,20 @@ def _not_a_number_allowed():
         _only_not_a_number(error)
 
 
+@contextlib.contextmanager
+def _one_thread():
+    """Particle-mesh Ewald on the CPU takes its number of threads from the environment, and with it its rounding."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+
+
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until they end; the first holds the path to import from and the arguments of `Simulator`."""
     try:
@@ -229,7 +252,15 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         return
 
 
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it was killed, in the midst of a task too."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     # Ctrl-C reaches the whole group of processes; the parent decides, by closing our input
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")

@@ -1,6 +1,7 @@
 """The OpenMM engine: what it samples, counts and repeats, and what happens when a walker or a worker fails."""
 
 import importlib.util
+import os
 import sys
 
 import jax
@@ -257,8 +258,18 @@ def test_the_result_depends_on_the_key_and_not_on_the_workers(engine, monkeypatc
     assert all(process.poll() is not None for process in processes)
 
 
+def test_ewald_sums_use_one_thread_unless_the_user_says_otherwise(monkeypatch):
+    """Their rounding depends on it: seen in a box of 721 atoms, not in the salt of these tests."""
+    for given, kept in ((None, "1"), ("3", "3")):
+        monkeypatch.setenv("OPENMM_CPU_THREADS", given) if given else monkeypatch.delenv(
+            "OPENMM_CPU_THREADS", raising=False
+        )
+        OpenMMEngine(chain(), coarse_variable(), workers=1, platform="Reference")
+        assert os.environ["OPENMM_CPU_THREADS"] == kept
+
+
 @pytest.mark.slow
-def test_workers_do_not_change_rounding_of_particle_mesh_ewald(monkeypatch):
+def test_workers_do_not_matter_on_the_cpu_platform_and_in_a_periodic_box(monkeypatch):
     monkeypatch.setattr(openmm_tasks, "LEAST_WORK", 200)
     windows, found = windows_at([0.5, 2.0], 10.0), []
     for count in (1, 2):

@@ -18,7 +18,7 @@ from micromacro.sampling.engine import Chunk, Tuning
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.openmm_bias import is_native, native_bias, parameter_names, parameter_values
 from micromacro.sampling.openmm_function_bias import FunctionBias, coarse_of_positions, pickled
-from micromacro.sampling.openmm_platform import PROCESSORS, PROPERTIES, measured_platform
+from micromacro.sampling.openmm_platform import PROCESSORS, PROPERTIES, measured_platform, use_one_thread
 from micromacro.sampling.openmm_pool import Workers
 from micromacro.sampling.openmm_tables import tabulated
 from micromacro.sampling.openmm_tasks import advance_tasks, slices
@@ -55,6 +55,7 @@ class OpenMMEngine:
     _kinds: dict[str, Table | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
+        use_one_thread()
         processes = self.workers or cpu_count()
         self.platform = self.platform or measured_platform(self.system, processes)
         self.workers = processes if self.workers or self.platform in PROCESSORS else 1

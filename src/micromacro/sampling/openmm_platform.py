@@ -1,5 +1,6 @@
 """Which platform of OpenMM simulates a molecule fastest, found by trying."""
 
+import os
 import time
 
 import numpy as np
@@ -24,6 +25,15 @@ PROPERTIES = {
 _measured: dict[tuple, dict[str, float]] = {}
 
 
+def use_one_thread() -> None:
+    """Let particle-mesh Ewald on the CPU use one thread: it looks in the environment alone, whenever it starts.
+
+    With its number of threads its rounding changes, and then results would differ between workers and this process.
+    A number that the user has set stays, and reaches the workers too.
+    """
+    os.environ.setdefault("OPENMM_CPU_THREADS", "1")
+
+
 def measured_platform(system: MolecularSystem, workers: int = 1) -> str:
     """The platform on which all worker processes together make most steps.
 
@@ -43,6 +53,7 @@ def measured_platform(system: MolecularSystem, workers: int = 1) -> str:
 
 def measured_speeds(system: MolecularSystem) -> dict[str, float]:
     """Steps per second of one process on each platform, measured once for each system."""
+    use_one_thread()
     key = system.forces, system.initial[:1].tobytes()
     if key not in _measured:
         speeds: dict[str, float] = {}

@@ -19,7 +19,6 @@ import numpy as np
 import openmm
 
 CONSTRAINT_TOLERANCE = 1e-6
-THREADS = "OPENMM_CPU_THREADS"
 NANOMETRE = openmm.unit.nanometer  # type: ignore[attr-defined]
 KILOJOULE_PER_MOLE = openmm.unit.kilojoule_per_mole  # type: ignore[attr-defined]
 
@@ -140,14 +139,12 @@ class _Model:
     ) -> None:
         self.integrator = openmm.LangevinMiddleIntegrator(temperature, friction, time_step)
         self.integrator.setConstraintTolerance(CONSTRAINT_TOLERANCE)
-        with _one_thread():
-            self.context = openmm.Context(self.system, self.integrator, platform, properties)
+        self.context = openmm.Context(self.system, self.integrator, platform, properties)
 
     def restart(self, seed: int) -> None:
         """Make the context again, with another seed."""
         self.integrator.setRandomNumberSeed(seed)
-        with _one_thread():
-            self.context.reinitialize()
+        self.context.reinitialize()
 
     def set_tables(self, arrays: list[tuple]) -> None:
         if self.function is not None:
@@ -219,20 +216,6 @@ def _not_a_number_allowed():
         yield
     except openmm.OpenMMException as error:
         _only_not_a_number(error)
-
-
-@contextlib.contextmanager
-def _one_thread():
-    """Particle-mesh Ewald on the CPU takes its number of threads from the environment, and with it its rounding."""
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[THREADS]
-        else:
-            os.environ[THREADS] = before
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:

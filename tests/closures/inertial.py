@@ -131,7 +131,7 @@ def damped():
     return SimpleNamespace(system=system, grid=grid, windows=windows, surface=surface, fit=fit, table=table)
 
 
-def windows_of(mean, covariance, elements, stderr, velocity_time=0.0):
+def windows_of(mean, covariance, elements, stderr, rates=(1.0,), diffusion_at=0.0):
     """Estimates of windows that are what they are said to be."""
     count, d = mean.shape
     known, matrices = np.zeros(count), np.zeros((count, d, d))
@@ -144,9 +144,12 @@ def windows_of(mean, covariance, elements, stderr, velocity_time=0.0):
         elements_stderr=np.full(elements.shape, stderr),
         relaxation_time=known,
         relaxation_time_stderr=known,
-        velocity_time=known + velocity_time,
         cutoff=known,
         memory=known,
+        ringing_time=known,
+        rates=np.asarray(rates),
+        diffusion_at=np.zeros((count, len(rates), d, d)) + diffusion_at,
+        diffusion_at_stderr=np.zeros((count, len(rates), d, d)),
         aliasing=known,
         longest_interval=known,
         walker_spread=known,

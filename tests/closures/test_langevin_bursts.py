@@ -47,3 +47,12 @@ def test_bursts_have_no_plateau_where_friction_is_weak():
     assert found.plateau is None
     assert found.agrees is None
     assert found.ratio.max() > 1.5
+
+
+def test_unusable_bursts():
+    start, frames = np.zeros((20, 1)), np.zeros((30, 20, 1))
+    with pytest.raises(InputError, match="dt must be positive"):
+        burst_paths_of(CIRCLE, start, frames, 0.0, np.arange(20))
+    frames[3, 2] = np.inf
+    with pytest.raises(InputError, match="finite"):
+        burst_paths_of(CIRCLE, start, frames, 0.1, np.arange(20))

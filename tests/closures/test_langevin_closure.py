@@ -6,11 +6,12 @@ import pytest
 
 from micromacro.closures.finite_volume import stationary_density
 from micromacro.closures.grid import uniform_grid
+from micromacro.closures.langevin_barrier import barrier_crossing
 from micromacro.closures.langevin_closure import fit_diffusion, langevin_closure, langevin_spread
-from micromacro.closures.langevin_inertia import inertia_of_passage
 from micromacro.closures.langevin_passages import cells_in, passage_times_of
 from micromacro.closures.passage import transition_times
 from micromacro.closures.reduced import ReducedDynamics
+from micromacro.closures.table import ClosureTable
 from micromacro.closures.umbrella_diffusion import umbrella_diffusion
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
@@ -65,15 +66,15 @@ def test_passage_times_against_the_exact_closure_and_the_full_dynamics():
     series = case.system.long(256, step=0.05, frames=600, interval=20, seed=5)
     counted = passage_times_of(CIRCLE, series, 1.0, *BASINS)
     assert min(counted.events) > 100
-    inertia = inertia_of_passage(
+    crossing = barrier_crossing(
         CIRCLE,
         ReducedDynamics.from_table(case.table, CIRCLE),
         case.windows,
         *(cells_in(CIRCLE, case.grid, box) for box in BASINS),
     )
-    assert 1 < inertia.slowdown < 1.1
+    assert 1 < crossing.factor < 1.1
     full, error = np.array([counted.forward, counted.backward]), [counted.forward_stderr, counted.backward_stderr]
-    difference = found.value * inertia.slowdown - full
+    difference = found.value * crossing.factor - full
     assert np.all(np.abs(difference) < 3 * np.hypot(found.stderr, error) + 0.03 * full), (found, counted)
 
 
@@ -81,14 +82,50 @@ def test_inertia_is_told_where_friction_is_weak():
     """Friction 3: passages take longer than the overdamped equation says, as Kramers' formula predicts."""
     system, grid = Rough(3.0), coarse_grid(CIRCLE)
     dynamics = ReducedDynamics.from_table(system.exact(grid), CIRCLE)
-    velocity_time = system.diffusion(CENTRES[:, 0])
-    windows = windows_of(CENTRES, np.eye(1), np.zeros((WINDOWS, 1)), 0.1, velocity_time)
+    rates = np.geomspace(0.01, 20, 40)
+    free = 1 / (rates + 1 / system.diffusion(CENTRES))
+    windows = windows_of(CENTRES, np.eye(1), np.zeros((WINDOWS, 1)), 0.1, rates, free[..., None, None])
     cells = [cells_in(CIRCLE, grid, box) for box in BASINS]
-    inertia, reduced = inertia_of_passage(CIRCLE, dynamics, windows, *cells), times(dynamics)[0]
+    crossing, reduced = barrier_crossing(CIRCLE, dynamics, windows, *cells), times(dynamics)[0]
     counted = passage_times_of(CIRCLE, system.long(256, step=0.04, frames=400, interval=25, seed=6), 1.0, *BASINS)
     assert counted.forward / reduced > 1.25
-    assert 1.3 < inertia.slowdown < 1.6
-    assert reduced * inertia.slowdown == pytest.approx(counted.forward, rel=0.15)
+    assert 1.3 < crossing.factor < 1.6
+    assert reduced * crossing.factor == pytest.approx(counted.forward, rel=0.15)
+
+
+def test_memory_is_told_where_hidden_coordinates_are_slow():
+    """Overdamped x over 2 cos 2x, coupled to a y that stands still while the barrier is crossed."""
+    coupling, mobility, grid = 4.0, 0.3, coarse_grid(CIRCLE)
+    z = grid.points[:, 0]
+    slow = 1 / (1 + 1 / mobility)
+    exact = ClosureTable(
+        grid.points,
+        (4 * slow * np.sin(2 * z))[:, None],
+        0 * grid.points,
+        np.full((120, 1, 1), slow),
+        np.zeros((120, 1, 1)),
+    )
+    dynamics = ReducedDynamics.from_table(exact, CIRCLE)
+    rates = np.geomspace(1e-3, 50, 80)
+    at = np.broadcast_to((1 / (1 + coupling / (rates + mobility * coupling)))[:, None, None], (WINDOWS, 80, 1, 1))
+    windows = windows_of(CENTRES, np.eye(1), np.zeros((WINDOWS, 1)), 0.1, rates, at)
+    cells = [cells_in(CIRCLE, grid, box) for box in BASINS]
+    crossing = barrier_crossing(CIRCLE, dynamics, windows, *cells)
+    assert crossing.factor < 0.5
+    rng, step = np.random.default_rng(0), 0.01
+    x = np.full(400, 1.6)
+    y, saved = x + rng.standard_normal(400) / np.sqrt(coupling), []
+    for number in range(12_000):
+        force = 4 * np.sin(2 * x) - coupling * (x - y)
+        y = y + mobility * coupling * (x - y) * step + np.sqrt(2 * mobility * step) * rng.standard_normal(400)
+        x = x + force * step + np.sqrt(2 * step) * rng.standard_normal(400)
+        if number % 20 == 0:
+            saved.append(x)
+    series = np.asarray(CIRCLE.wrap(np.array(saved)[..., None]))
+    counted = passage_times_of(CIRCLE, series, 20 * step, *BASINS)
+    full, error = np.array([counted.forward, counted.backward]), [counted.forward_stderr, counted.backward_stderr]
+    assert np.all(np.array(times(dynamics)) > 1.8 * full)
+    assert np.all(np.abs(np.array(times(dynamics)) * crossing.factor - full) < 3 * np.array(error) + 0.05 * full)
 
 
 def test_two_variables_with_a_tensor():

@@ -67,6 +67,12 @@ class Correlation:
         weight[0] /= 2
         return np.einsum("l,vlab->vab", weight, self.values[:, lags])
 
+    def laplace(self, rate: float) -> Float[np.ndarray, "versions d d"]:
+        r"""$\int e^{-st} C\,dt$ over all lags, s = `rate`: trapezoids, and what they miss next to lag zero."""
+        weight = self.dt * np.exp(-rate * self.dt * np.arange(self.values.shape[1]))
+        weight[0] = self.dt / 2 - rate * self.dt**2 / 12
+        return np.einsum("l,vlab->vab", weight, self.values)
+
 
 def correlation_of(delta: Float[np.ndarray, "frames walkers d"], dt: float) -> Correlation:
     """The autocorrelation about the mean of all walkers, up to half the length of a series.

@@ -11,17 +11,21 @@ $D = \mathrm{var}(z)/\tau$ (G. Hummer, New J. Phys. 7, 34, 2005). What it is, an
   frequency, that of all that is hidden and relaxes in the window. It governs z at times beyond that of the slowest
   hidden coordinate: so C must be followed as long, and `memory` says how much of the friction is that slow.
 
+What is faster sees another diffusion: with $\hat C(s) = \int e^{-st}C\,dt$, $D(s) = C(0)\hat C(s)^{-1}C(0) - sC(0)$ is
+the transform of the velocity correlation that z would have without window and F: $\langle\dot z^2\rangle/(s + \gamma)$
+for an inertial particle, $kT/\hat\zeta(s)$ for an overdamped one with memory, whatever k is. Passages over a barrier
+are decided by D(s) at the rate s at which it is left (`langevin_barrier`).
+
 Three things spoil it. Frames too far apart: `aliasing` compares the integral with that of every other frame, which
 is the spectrum of z at the highest frequency seen. Series too short: the integral still grows, or the means of walkers
 differ by more than its value explains (`walker_spread`). An anharmonic window: flatten F, or take a stiffer one.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import optimize, stats
+from scipy import stats
 
 from micromacro.closures.langevin_correlation import (
     FEWEST_GROUPS,
@@ -44,8 +48,8 @@ LARGEST_ALIASING = 0.1
 """Change of the integral if every other frame were left out: what the frames miss themselves is a third or less."""
 UNNOTICED = 0.03
 """Change of the integral at a longer interval between frames that does not matter."""
-SHORTEST_SHARE, UNRESOLVED = 1e-7, 1.01
-"""Of the interval between frames that a velocity lasts; what is within rounding and noise of none."""
+SLOWEST_RATE, FASTEST_RATE, RATES = 8.0, 0.5, 32
+"""Times the longest lag, times the interval between frames, and how many in between."""
 CHANCE = 0.01
 """Probability that the means of walkers seem too far apart in any window by chance."""
 
@@ -62,10 +66,11 @@ class UmbrellaDiffusion:
       logarithms: their errors are nearly normal.
     - `relaxation_time`: $\mathrm{tr}(C_0^{-1}\int C)/d$, `(windows,)`; for one variable τ.
     - `relaxation_time_stderr`: `(windows,)`.
-    - `velocity_time`: $D/\langle\dot z^2\rangle$, 1/γ of an inertial particle; zero where far below the interval.
     - `cutoff`: lag at which the integral ended, `(windows,)`.
-    - `memory`: the share of τ that one exponential, or one damped oscillation, does not explain: near 0 where z alone
-      tells its future, near 1 where most of the friction is that of slow hidden coordinates.
+    - `memory`: $1 - T/\tau$ with $T = 2\int\mathrm{tr}(C_tC_0^{-1})^2/d$, zero at least: T is τ where C decays by one
+      exponential, less where slow hidden coordinates take part. Near 1 most of the friction is theirs.
+    - `ringing_time`: $T - \tau$, zero at least: 1/γ of an inertial particle.
+    - `rates`: s, `(m,)`; `diffusion_at`, `diffusion_at_stderr`: D(s), `(windows, m, d, d)`.
     - `aliasing`: relative change of the integral without every other frame.
     - `longest_interval`: between frames that would have done, `(windows,)`.
     - `walker_spread`: variance of the means of walkers over that which the integral explains, `(windows,)`.
@@ -80,9 +85,12 @@ class UmbrellaDiffusion:
     elements_stderr: Float[np.ndarray, "windows k"]
     relaxation_time: Float[np.ndarray, "windows"]
     relaxation_time_stderr: Float[np.ndarray, "windows"]
-    velocity_time: Float[np.ndarray, "windows"]
     cutoff: Float[np.ndarray, "windows"]
     memory: Float[np.ndarray, "windows"]
+    ringing_time: Float[np.ndarray, "windows"]
+    rates: Float[np.ndarray, "m"]
+    diffusion_at: Float[np.ndarray, "windows m d d"]
+    diffusion_at_stderr: Float[np.ndarray, "windows m d d"]
     aliasing: Float[np.ndarray, "windows"]
     longest_interval: Float[np.ndarray, "windows"]
     walker_spread: Float[np.ndarray, "windows"]
@@ -122,11 +130,12 @@ def umbrella_diffusion(
     windows = np.moveaxis(delta, 1, 0)
     candidates = [candidates_of(correlation_of(window, dt)) for window in windows]
     common = first_on_average(candidates)
-    found = [_of_window(window, dt, one, common) for window, one in zip(windows, candidates, strict=True)]
+    rates = _rates(len(series), series.shape[2], dt)
+    found = [_of_window(window, dt, one, common, rates) for window, one in zip(windows, candidates, strict=True)]
     mean = np.asarray(coarse.wrap(centers + delta.mean(axis=(0, 2))))
     fields = {name: np.stack([np.asarray(one[name]) for one in found]) for name in found[0] if name != "reason"}
     largest = _largest_spread(len(centers), (series.shape[2] - 1) * series.shape[3])
-    return UmbrellaDiffusion(mean=mean, reasons=tuple(_reason(one, largest) for one in found), **fields)
+    return UmbrellaDiffusion(mean=mean, rates=rates, reasons=tuple(_reason(one, largest) for one in found), **fields)
 
 
 def _largest_spread(windows: int, degrees: int) -> float:
@@ -145,7 +154,9 @@ def _require(series: np.ndarray, dt: float) -> None:
         raise InputError("series", "be finite", f"{np.count_nonzero(~np.isfinite(series))} values that are not")
 
 
-def _of_window(delta: Float[np.ndarray, "frames walkers d"], dt: float, candidates: Candidates, common: int) -> dict:
+def _of_window(
+    delta: Float[np.ndarray, "frames walkers d"], dt: float, candidates: Candidates, common: int, rates: np.ndarray
+) -> dict:
     """All fields of one window; the integral ends at candidate number `common`, or later where it must."""
     correlation = correlation_of(delta, dt)
     decorrelation = decorrelation_time(correlation)
@@ -157,7 +168,7 @@ def _of_window(delta: Float[np.ndarray, "frames walkers d"], dt: float, candidat
     matrix, matrix_stderr, elements, elements_stderr = _diffusion(correlation, integral)
     time, time_stderr = jackknife(relaxation_times(correlation, cutoff))
     changes = _changes(correlation, cutoff)
-    velocity = _velocity_time(correlation, matrix)
+    at, at_stderr = _diffusion_at(correlation, rates)
     return {
         "covariance": correlation.variance[0],
         "diffusion": matrix,
@@ -166,9 +177,11 @@ def _of_window(delta: Float[np.ndarray, "frames walkers d"], dt: float, candidat
         "elements_stderr": elements_stderr,
         "relaxation_time": time,
         "relaxation_time_stderr": time_stderr,
-        "velocity_time": velocity,
         "cutoff": cutoff * dt,
-        "memory": 1 - decorrelation / (time + velocity) if time > 0 else np.nan,
+        "memory": max(1 - decorrelation / time, 0.0) if time > 0 else np.nan,
+        "ringing_time": max(decorrelation - time, 0.0),
+        "diffusion_at": at,
+        "diffusion_at_stderr": at_stderr,
         "aliasing": changes[1],
         "longest_interval": dt * (1 + int(np.argmax(np.append(changes, np.inf) > UNNOTICED) - 1)),
         "walker_spread": _walker_spread(delta, integral[0], dt),
@@ -199,23 +212,20 @@ def _changes(correlation: Correlation, cutoff: int) -> Float[np.ndarray, "stride
     return np.abs(np.array(times) / times[0] - 1)
 
 
-def _velocity_time(correlation: Correlation, diffusion: Float[np.ndarray, "d d"]) -> float:
-    r"""$t_v = \mathrm{tr}(D\langle\dot z\dot z^T\rangle^{-1})/d$, from displacements over one interval.
+def _rates(frames: int, walkers: int, dt: float) -> Float[np.ndarray, "m"]:
+    """From one that the longest lag resolves to one that the interval does."""
+    longest = frames // -(-FEWEST_GROUPS // walkers) // 2 * dt
+    return np.geomspace(SLOWEST_RATE / longest, FASTEST_RATE / dt, RATES)
 
-    Of velocities that forget exponentially these are $2 D (dt - t_v(1 - e^{-dt/t_v}))$ squared on average; zero where
-    they are of 2 D dt or more.
-    """
-    square = 2 * (correlation.values[0, 0] - correlation.values[0, 1])
-    share = float(np.trace(np.linalg.solve(square, diffusion)) / len(diffusion)) * 2 * correlation.dt
-    if not UNRESOLVED < share < 1 / SHORTEST_SHARE:
-        return 0.0 if share <= UNRESOLVED else np.nan
 
-    def excess(log_ratio: float) -> float:
-        ratio = np.exp(log_ratio)
-        return np.log(share) + np.log(1 + np.expm1(-1 / ratio) * ratio)
-
-    root: Any = optimize.brentq(excess, np.log(SHORTEST_SHARE), -np.log(SHORTEST_SHARE))
-    return correlation.dt * float(np.exp(root))
+def _diffusion_at(correlation: Correlation, rates: Float[np.ndarray, "m"]) -> tuple[np.ndarray, np.ndarray]:
+    """D(s) and its standard error, `(m, d, d)`."""
+    variance, found = correlation.variance, []
+    for rate in rates.tolist():
+        versions = variance @ np.linalg.solve(correlation.laplace(rate), variance) - rate * variance
+        found.append(jackknife(versions))
+    values, errors = zip(*found, strict=True)
+    return np.stack(values), np.stack(errors)
 
 
 def _walker_spread(

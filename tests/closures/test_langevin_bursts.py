@@ -6,6 +6,7 @@ import pytest
 from micromacro.closures.langevin_bursts import burst_diffusion, burst_paths_of, burst_table
 from micromacro.closures.smooth import SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
+from micromacro.errors import InputError
 from tests.closures.inertial import CIRCLE, Rough, damped, force, scores, simulate
 
 

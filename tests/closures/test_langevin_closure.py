@@ -73,6 +73,8 @@ def test_passage_times_against_the_exact_closure_and_the_full_dynamics():
         *(cells_in(CIRCLE, case.grid, box) for box in BASINS),
     )
     assert 1 < crossing.factor < 1.1
+    np.testing.assert_allclose(np.sort(np.abs(crossing.place[:, 0])), [0.04, 3.1], atol=0.15)
+    np.testing.assert_allclose(np.max(crossing.share), 0.77, atol=0.1)
     full, error = np.array([counted.forward, counted.backward]), [counted.forward_stderr, counted.backward_stderr]
     difference = found.value * crossing.factor - full
     assert np.all(np.abs(difference) < 3 * np.hypot(found.stderr, error) + 0.03 * full), (found, counted)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import optimize
 
 from micromacro.closures.finite_volume import stationary_density
-from micromacro.closures.grid import neighbours
+from micromacro.closures.grid import largest_region, neighbours
 from micromacro.closures.passage import committor
 from micromacro.closures.reduced import ReducedDynamics
 from micromacro.closures.umbrella_diffusion import UmbrellaDiffusion
@@ -28,31 +28,37 @@ from micromacro.errors import PhysicsError
 
 REACH = 2
 """Cells to either side over which slopes are measured."""
+LEAST_SHARE = 0.1
+"""Weight of a cell where passages are decided, over the largest."""
 
 
 @dataclass(frozen=True)
 class BarrierCrossing:
-    """What inertia and memory do to passages between two sets.
+    """What inertia and memory do to passages between two sets, over each of the barriers that lie between them.
 
     **Arguments:**
 
-    - `reduced_rate`: λ_0, at which the reduced dynamics leaves the barrier, per time.
+    - `place`: of each barrier, `(barriers, d)`: the cell where most is decided.
+    - `share`: of the passages of the reduced dynamics, `(barriers,)`.
+    - `reduced_rate`: λ_0, at which the reduced dynamics leaves it, per time.
     - `rate`, `stderr`: λ, at which it is left, and its standard error.
     """
 
-    reduced_rate: float
-    rate: float
-    stderr: float
+    place: Float[np.ndarray, "barriers d"]
+    share: Float[np.ndarray, "barriers"]
+    reduced_rate: Float[np.ndarray, "barriers"]
+    rate: Float[np.ndarray, "barriers"]
+    stderr: Float[np.ndarray, "barriers"]
 
     @property
     def factor(self) -> float:
         """Passage times over those of the reduced dynamics: above one by inertia, below by memory."""
-        return self.reduced_rate / self.rate
+        return float(1 / np.sum(self.share * self.rate / self.reduced_rate))
 
     @property
     def factor_stderr(self) -> float:
-        """That of the measured D(λ); the D(0) of the reduced dynamics drops out of the corrected time."""
-        return self.factor * self.stderr / self.rate
+        """That of the measured D(λ); over a single barrier D(0) drops out of the corrected time."""
+        return float(self.factor**2 * np.linalg.norm(self.share * self.stderr / self.reduced_rate))
 
 
 def barrier_crossing(
@@ -74,25 +80,50 @@ def barrier_crossing(
     share = np.einsum("na,nab,nb->n", slope, dynamics.diffusion, slope)
     weight = np.nan_to_num(stationary_density(dynamics) * share)
     jacobian = _slopes(dynamics, dynamics.drift)
-    used = np.flatnonzero((weight > 0) & np.isfinite(jacobian).all(axis=(1, 2)))
-    weight = weight[used] / weight[used].sum()
-    reduced = float(weight @ np.linalg.eigvals(jacobian[used]).real.max(axis=1))
-    window = _nearest_window(coarse, dynamics, diffusion)[used]
-    share_at, error_at = (
-        np.einsum("na,nmab,nb->nm", slope[used], values[window], slope[used]) / share[used, None]
+    weight = np.where(np.isfinite(jacobian).all(axis=(1, 2)), weight, 0.0)
+    window = _nearest_window(coarse, dynamics, diffusion)
+    barriers = []
+    for used in _barriers(dynamics, weight):
+        own = weight[used] / weight[used].sum()
+        reduced = float(own @ np.linalg.eigvals(jacobian[used]).real.max(axis=1))
+        ratio, stderr = _ratio(diffusion, window[used], slope[used], own / share[used])
+        place = dynamics.grid.points[used[np.argmax(own)]]
+        barriers.append((place, weight[used].sum(), reduced, *_crossing(reduced, diffusion.rates, ratio, stderr)))
+    place, total, reduced_rate, rate, error = (np.array(column) for column in zip(*barriers, strict=True))
+    return BarrierCrossing(place, total / total.sum(), reduced_rate, rate, error)
+
+
+def _barriers(dynamics: ReducedDynamics, weight: Float[np.ndarray, "n"]) -> list[Int[np.ndarray, "cells"]]:
+    """Connected sets of cells in which passages are decided."""
+    left, parts = weight > LEAST_SHARE * weight.max(), []
+    while left.any():
+        part = largest_region(dynamics.grid, left)
+        parts.append(np.flatnonzero(part))
+        left = left & ~part
+    return parts
+
+
+def _ratio(
+    diffusion: UmbrellaDiffusion,
+    window: Int[np.ndarray, "cells"],
+    slope: Float[np.ndarray, "cells d"],
+    weight: Float[np.ndarray, "cells"],
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+    """D(s) over the D of the reduced dynamics across one barrier, and its standard error."""
+    value, error = (
+        np.einsum("n,na,nmab,nb->nm", weight, slope, values[window], slope)
         for values in (diffusion.diffusion_at, diffusion.diffusion_at_stderr)
     )
-    ratio = np.einsum("n,nm->m", weight, share_at)
-    # neighbouring cells of one window share its error
-    by_window = np.zeros((len(diffusion.mean), len(ratio)))
-    np.add.at(by_window, window, weight[:, None] * np.abs(error_at))
-    return _crossing(reduced, diffusion.rates, ratio, np.linalg.norm(by_window, axis=0))
+    # cells of one window share its error
+    by_window = np.zeros((len(diffusion.mean), value.shape[1]))
+    np.add.at(by_window, window, np.abs(error))
+    return value.sum(axis=0), np.linalg.norm(by_window, axis=0)
 
 
 def _crossing(
     reduced: float, rates: Float[np.ndarray, "m"], ratio: Float[np.ndarray, "m"], stderr: Float[np.ndarray, "m"]
-) -> BarrierCrossing:
-    """Solves λ = λ_0 D(λ) / D(0), the ratio interpolated."""
+) -> tuple[float, float]:
+    """The solution of λ = λ_0 D(λ) / D(0), the ratio interpolated, and its standard error."""
 
     def excess(log_rate: float) -> float:
         return reduced * float(np.interp(log_rate, np.log(rates), ratio)) - np.exp(log_rate)
@@ -107,7 +138,7 @@ def _crossing(
     root: Any = optimize.brentq(excess, low, high)
     error = reduced * float(np.interp(root, np.log(rates), stderr))
     slope = (excess(root + 1e-3) - excess(root - 1e-3)) / 2e-3 / np.exp(root)
-    return BarrierCrossing(reduced, float(np.exp(root)), error / abs(slope))
+    return float(np.exp(root)), float(error / abs(slope))
 
 
 def _slopes(dynamics: ReducedDynamics, values: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m d"]:

@@ -48,8 +48,10 @@ def block_modes(
     `start` spans them roughly, with some more columns that guard the last ones. `None` where residuals are not small
     after so many steps.
     """
-    size = start.shape[1]
     search = _begun(rows, matrix, start)
+    size = len(search.inner)
+    if size < count:
+        return None
     for _ in range(STEPS):
         modes, images = search.columns[:, :size], search.images[:, :size]
         residual = images - modes * np.diag(search.inner)[:size]
@@ -64,25 +66,25 @@ def block_modes(
 
 def _begun(rows: SharedRows, matrix: csr_array, start: np.ndarray) -> Search:
     """The best modes in the span of the first columns."""
-    columns = rows.turned(start, _normalising(rows.gram(start, start)))
+    columns = rows.turned([start], _normalising(rows.gram(start, start)))
     images = rows.product(matrix, columns)
     inner = rows.gram(columns, images)
     values, turns = eigh((inner + inner.T) / 2)
     turns = turns[:, ::-1]
-    return Search(rows.turned(columns, turns), rows.turned(images, turns), np.diag(values[::-1]))
+    return Search(rows.turned([columns], turns), rows.turned([images], turns), np.diag(values[::-1]))
 
 
 def _orthogonal(rows: SharedRows, step: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """What is new in a step, orthonormal; twice, for what is left after the first time may be small."""
     for _ in range(2):
-        step = step - rows.turned(columns, rows.gram(columns, step))
-        step = rows.turned(step, _normalising(rows.gram(step, step)))
+        step = step - rows.turned([columns], rows.gram(columns, step))
+        step = rows.turned([step], _normalising(rows.gram(step, step)))
     return step
 
 
 def _normalising(gram: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p q"]:
     """Combinations of columns that are orthonormal, without those that depend on others."""
-    scale = 1 / np.sqrt(np.diag(gram))
+    scale = 1 / np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     squares, axes = eigh(gram * scale[:, None] * scale)
     new = squares > DEPENDENT
     return scale[:, None] * axes[:, new] / np.sqrt(squares[new])
@@ -93,10 +95,8 @@ def _improved(
 ) -> Search:
     """The best modes in the span of a search and a step, and what is new in those that were active."""
     size = len(active)
-    columns, images = np.hstack([search.columns, step]), np.hstack([search.images, images])
-    across = rows.gram(columns, images[:, search.columns.shape[1] :])
-    old = len(search.inner)
-    inner = np.block([[search.inner, across[:old]], [across[:old].T, (across[old:] + across[old:].T) / 2]])
+    across, own = rows.gram(search.columns, images), rows.gram(step, images)
+    inner = np.block([[search.inner, across], [across.T, (own + own.T) / 2]])
     _, turns = eigh(inner)
     best = turns[:, ::-1][:, :size]
     change = best[:, active].copy()
@@ -106,13 +106,15 @@ def _improved(
         change = change @ _normalising(change.T @ change)
     both = np.hstack([best, change])
     inner = both.T @ inner @ both
-    return Search(rows.turned(columns, both), rows.turned(images, both), (inner + inner.T) / 2)
+    columns, images = rows.turned([search.columns, step], both), rows.turned([search.images, images], both)
+    return Search(columns, images, (inner + inner.T) / 2)
 
 
 def _checked(
     rows: SharedRows, matrix: csr_array, modes: np.ndarray
 ) -> tuple[Float[np.ndarray, "count"], Float[np.ndarray, "n count"]] | None:
     """Eigenvalues and vectors, whose images of many steps had small errors of their own; `None` where not so small."""
+    modes = modes / np.linalg.norm(modes, axis=0)
     images = rows.product(matrix, modes)
     values = np.sum(modes * images, axis=0)
     return (values, modes) if np.linalg.norm(images - modes * values, axis=0).max() < 10 * RESIDUAL else None

@@ -24,6 +24,8 @@ STRIDE = 8  # points for each that is kept
 LEAST_LED = 0.02  # θ
 LEAST_SHARE = 0.1  # of the greatest probability in a row of P, below which others are left out
 BEYOND_ONE = 1e-10  # what the generator on L is shifted by: of the constant it is zero
+MOST_WAYS = 150  # entries in a row of the walk on L; twice those of a surface, and as many as a space has
+SAMPLE = 100  # rows on which that is counted
 INVERSE_STEPS = 4
 LEAST_LEAVING = 1e-12  # probability of a step to another point, of those that hardly have any
 
@@ -36,6 +38,7 @@ class CoarseSpace:
 
     - `interpolation`: P `(n, m)`, and `restriction`, its transpose.
     - `mass`: $P^T P$ `(m, m)`.
+    - `constant`: what P makes the leading vector of `(m,)`.
     - `factors`: of $P^T (1 - S) P$, shifted.
     - `step`: inverse of the diagonal of 1 - S `(n, 1)`.
     """
@@ -66,18 +69,27 @@ class CoarseSpace:
         return found + self.step * (residual - found + rows.product(walk, found))
 
 
-def coarse_space(rows: SharedRows, walk: csr_array, leading: Float[np.ndarray, "n"]) -> CoarseSpace:
-    """The space for a walk in symmetric form `(n, n)` with the leading vector, of eigenvalue one and positive."""
+def coarse_space(rows: SharedRows, walk: csr_array, leading: Float[np.ndarray, "n"]) -> CoarseSpace | None:
+    """The space for a walk in symmetric form `(n, n)` with the positive unit vector of eigenvalue one.
+
+    `None` where factors of the walk on it would not be sparse, or there are none.
+    """
     kept = np.arange(len(leading)) % STRIDE == 0
     kept |= walk @ (leading * kept) < LEAST_LED * leading
     interpolation = _interpolation(walk, leading, np.flatnonzero(kept))
-    used = np.bincount(interpolation.indices, minlength=interpolation.shape[1]) > 0
+    used = np.bincount(interpolation.indices, minlength=kept.sum()) > 0
     interpolation, constant = interpolation[:, np.flatnonzero(used)], leading[kept][used]
     restriction = interpolation.T.tocsr()
-    moved = rows.product(restriction, rows.product(walk, interpolation))
-    mass = rows.product(restriction, interpolation)
+    some = restriction[:: max(1, len(constant) // SAMPLE)]
+    if (some @ walk @ interpolation).nnz > MOST_WAYS * some.shape[0]:
+        return None
+    moved = rows.sparse_product(restriction, rows.sparse_product(walk, interpolation))
+    mass = rows.sparse_product(restriction, interpolation)
     generator = ((1 + BEYOND_ONE) * mass - moved).tocsc()
-    factors = splu(generator, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    try:
+        factors = splu(generator, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    except RuntimeError:  # singular
+        return None
     step = 1 / np.maximum(1 - walk.diagonal(), LEAST_LEAVING)
     return CoarseSpace(interpolation, restriction, mass, constant, factors, step[:, None])
 

@@ -1,58 +1,66 @@
 """Leading eigenpairs of a walk in symmetric form."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from joblib import cpu_count
+from jaxtyping import Float
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from micromacro.diffusion_maps.block_modes import block_modes
+from micromacro.diffusion_maps.coarse_space import coarse_space
+from micromacro.diffusion_maps.shared_rows import SharedRows, shared_rows
+
 DIRECT = 500  # points of a sparse matrix up to which a direct solver is as fast as an iterative one
-RESTARTS = 300  # of Lanczos; twenty thousand points of a surface take about fifty
+GUARDS = 3  # vectors beyond those wanted, with which the last of these converge as fast as the others
+RESTARTS = 300  # of Lanczos
 BEYOND_ONE = 1e-7  # where the inverse is taken, above all eigenvalues
 TOLERANCE = 1e-10  # of eigenvalues, relative
-WORKERS = 4  # more threads than these wait for memory
-WORTH_SHARING = 2**18  # entries of a matrix below which handing rows to a thread takes longer than the product
 
 
-def leading_eigenpairs(matrix: np.ndarray | csr_array, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The greatest eigenvalues `(count,)` of a symmetric matrix, descending, and vectors; the same ones every time.
+def leading_eigenpairs(
+    matrix: np.ndarray | csr_array, leading: Float[np.ndarray, "n"], count: int
+) -> tuple[Float[np.ndarray, "count"], Float[np.ndarray, "n count"]]:
+    """The greatest eigenvalues of a walk in symmetric form, descending, and vectors; the same ones every time.
 
-    Dense matrices by LAPACK. Sparse ones by ARPACK's restarted Lanczos from a fixed start, and by its inverse where
-    that does not converge: on long thin clouds of points eigenvalues crowd too much for the former, and factors are
-    cheap. Rows of a sparse matrix are shared among threads, which scipy by itself does not; each row is summed by one
-    thread, so results do not depend on their number.
+    `leading` is the positive unit vector of the greatest, which is one. Dense matrices go by LAPACK. Sparse ones by
+    block iterations with the walk on some of the points as preconditioner, `micromacro.diffusion_maps.coarse_space`,
+    whose number does not grow with the points; where that walk is itself nearly dense, as it is for clouds of many
+    dimensions, by ARPACK's restarted Lanczos from a fixed start, which is fast there, for eigenvalues lie apart; and
+    where either does not converge, by the inverse.
     """
     size = matrix.shape[0]  # pyright: ignore[reportOptionalSubscript]
     if not isinstance(matrix, csr_array) or size <= max(DIRECT, 3 * count):
         dense = matrix.toarray() if isinstance(matrix, csr_array) else matrix
         values, vectors = eigh(dense, subset_by_index=[size - count, size - 1])
         return values[::-1], vectors[:, ::-1]
-    try:
-        return _lanczos(matrix, size, count)
-    except ArpackNoConvergence:
-        return _inverse(matrix, size, count)
+    with shared_rows() as rows:
+        found = _by_blocks(rows, matrix, leading, count)
+        if found is not None:
+            return found
+        try:
+            return _lanczos(rows, matrix, size, count)
+        except ArpackNoConvergence:
+            return _inverse(matrix, size, count)
 
 
-def _lanczos(matrix: csr_array, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    workers = min(WORKERS, cpu_count())
-    if workers == 1 or matrix.nnz < WORTH_SHARING:
-        return _arpack(matrix, size, count)
-    bounds = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, workers + 1)[1:-1])
-    parts = [matrix[start:stop] for start, stop in zip([0, *bounds], [*bounds, size], strict=True)]
-    with ThreadPoolExecutor(workers) as pool:
-
-        def product(vector: np.ndarray) -> np.ndarray:
-            return np.concatenate(list(pool.map(lambda part: part @ vector.ravel(), parts)))
-
-        shared = LinearOperator(shape=(size, size), matvec=product, dtype=np.dtype(float))  # pyright: ignore
-        return _arpack(shared, size, count)
+def _by_blocks(
+    rows: SharedRows, matrix: csr_array, leading: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    space = coarse_space(rows, matrix, leading)
+    if space is None or len(space.constant) < 2 * (count + GUARDS):
+        return None
+    slow = rows.product(matrix, space.slowest(count - 1 + GUARDS))
+    start = np.hstack([leading[:, None], slow])
+    return block_modes(rows, matrix, lambda residual: space.correction(rows, matrix, residual), start, count)
 
 
-def _arpack(matrix: csr_array | LinearOperator, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    start, tolerance = np.random.default_rng(0).standard_normal(size), TOLERANCE
-    values, vectors = eigsh(matrix, k=count, which="LA", tol=tolerance, v0=start, maxiter=RESTARTS)  # pyright: ignore
+def _lanczos(rows: SharedRows, matrix: csr_array, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def product(vector: np.ndarray) -> np.ndarray:
+        return rows.product(matrix, vector.ravel())
+
+    shared = LinearOperator(shape=matrix.shape, matvec=product, dtype=np.dtype(float))  # pyright: ignore
+    start = np.random.default_rng(0).standard_normal(size)
+    values, vectors = eigsh(shared, k=count, which="LA", tol=TOLERANCE, v0=start, maxiter=RESTARTS)  # pyright: ignore
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
 

@@ -80,6 +80,6 @@ def symmetric_graph(found: Neighbours, values: Float[np.ndarray, "n k"]) -> csr_
     n, k = values.shape
     starts = np.arange(0, n * k + 1, k, dtype=np.int32 if n * k < 2**30 else np.int64)
     one_sided = csr_array((values.ravel(), found.indices.ravel().astype(starts.dtype), starts), shape=(n, n))
-    graph = one_sided.maximum(one_sided.T).tocsr()
+    graph = csr_array(one_sided.maximum(one_sided.T)).copy()  # without the room for edges that are in both
     graph.sort_indices()
     return graph

@@ -5,14 +5,15 @@ that others use too, or on arrays as slim as these, they take many times as long
 and the threads share blocks of rows, of a size that does not depend on their number: nor do results.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from joblib import cpu_count
 from jaxtyping import Float
+from joblib import cpu_count
 from scipy.sparse import csr_array, vstack
 from threadpoolctl import threadpool_limits
 
@@ -26,21 +27,26 @@ class SharedRows:
 
     pool: ThreadPoolExecutor
 
-    def product(self, matrix: csr_array, other: np.ndarray | csr_array) -> np.ndarray | csr_array:
-        """The product of a sparse matrix with an array or with another sparse matrix."""
-        rows = _row_blocks(matrix.shape[0])
-        parts = self._each(lambda block: _rows(matrix, block) @ other, rows)
-        return vstack(parts, format="csr") if isinstance(other, csr_array) else np.concatenate(parts)
+    def product(self, matrix: csr_array, array: Float[np.ndarray, "n *p"]) -> Float[np.ndarray, "m *p"]:
+        """The product of a sparse matrix `(m, n)` with a vector or some columns."""
+        return np.concatenate(self._each(lambda block: _rows(matrix, block) @ array, _size(matrix)))
+
+    def sparse_product(self, first: csr_array, second: csr_array) -> csr_array:
+        """The product of two sparse matrices."""
+        return csr_array(vstack(self._each(lambda block: _rows(first, block) @ second, _size(first))))
 
     def gram(self, first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "n q"]) -> Float[np.ndarray, "p q"]:
         """Scalar products of columns."""
-        return sum(self._each(lambda block: first[block].T @ second[block], _row_blocks(len(first))), np.zeros(()))
+        parts = self._each(lambda block: first[block].T @ second[block], len(first))
+        return np.sum(parts, axis=0)
 
-    def turned(self, array: Float[np.ndarray, "n p"], by: Float[np.ndarray, "p q"]) -> Float[np.ndarray, "n q"]:
-        """Combinations of columns."""
-        return np.concatenate(self._each(lambda block: array[block] @ by, _row_blocks(len(array))))
+    def turned(self, arrays: Sequence[np.ndarray], by: Float[np.ndarray, "p q"]) -> Float[np.ndarray, "n q"]:
+        """Combinations of the columns of arrays `(n, …)` that have p in all."""
+        parts = self._each(lambda block: np.hstack([array[block] for array in arrays]) @ by, len(arrays[0]))
+        return np.concatenate(parts)
 
-    def _each(self, function: Callable[[slice], np.ndarray], blocks: list[slice]) -> list[np.ndarray]:
+    def _each(self, function: Callable[[slice], Any], count: int) -> list[Any]:
+        blocks = [slice(start, min(start + BLOCK_ROWS, count)) for start in range(0, count, BLOCK_ROWS)]
         return list(self.pool.map(function, blocks))
 
 
@@ -51,13 +57,13 @@ def shared_rows() -> Iterator[SharedRows]:
         yield SharedRows(pool)
 
 
-def _row_blocks(count: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK_ROWS, count)) for start in range(0, count, BLOCK_ROWS)]
+def _size(matrix: csr_array) -> int:
+    return matrix.shape[0]  # pyright: ignore[reportOptionalSubscript]
 
 
 def _rows(matrix: csr_array, block: slice) -> csr_array:
     """Some rows of a matrix, whose entries are not copied."""
     starts = matrix.indptr[block.start : block.stop + 1]
     entries = slice(starts[0], starts[-1])
-    shape = (block.stop - block.start, matrix.shape[1])
+    shape = (block.stop - block.start, matrix.shape[1])  # pyright: ignore[reportOptionalSubscript]
     return csr_array((matrix.data[entries], matrix.indices[entries], starts - starts[0]), shape=shape)

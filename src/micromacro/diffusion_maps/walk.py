@@ -61,7 +61,7 @@ def symmetric_walk(
 def slowest_modes(matrix: np.ndarray | csr_array, columns: Columns, count: int) -> Modes:
     """The slowest modes of a walk that visits all points of its matrix, and in one piece."""
     walk, stationary = symmetric_walk(matrix, columns)
-    values, vectors = leading_eigenpairs(walk, count + 1)
+    values, vectors = leading_eigenpairs(walk, np.sqrt(stationary), count + 1)
     modes = vectors[:, 1:] / np.sqrt(stationary)[:, None]
     signs = np.sign(stationary @ modes**3)
     return Modes(values[1:], modes * np.where(signs == 0, 1.0, signs), stationary)

@@ -30,6 +30,7 @@ from micromacro.coupling.macro import blurred_density
 from micromacro.coupling.micro_macro import LocalTuning, MicroMacroSettings
 from micromacro.estimates.correlation import effective_sample_size, equilibration_time
 from micromacro.generators.generator import DensityGenerator
+from micromacro.molecules.system import of_equations
 from micromacro.progress import Progress
 from micromacro.sampling.engine import JaxEngine
 from micromacro.sampling.seeding import no_windows
@@ -113,6 +114,7 @@ def measure_chain(
 ) -> dict:
     """The chain by itself: effective samples, force evaluations, shares accepted."""
     tuning, positions = tuned(run, asked.walkers)
+    assert isinstance(run.engine, JaxEngine)
     sampler = MicroMacro(run.engine, MicroMacroSettings(local_steps=asked.local_steps))
     macro = blurred_density(run.case.coarse, trained.estimate.wide, trained.blur)
     found = sampler.sample(generator, macro, tuning, positions, jax.random.key(1), frames=asked.cycles // 10, chunks=10)
@@ -162,7 +164,7 @@ def compare(name: str, asked: argparse.Namespace) -> float:
     """Print the figures of one case; the ratio to MALA over what is required of it."""
     barrier, case = BARRIERS[name], training_case(name, asked.generator, asked.training)
     with tempfile.TemporaryDirectory() as folder:
-        engine = JaxEngine(case.system, case.coarse)
+        engine = JaxEngine(of_equations(case.system), case.coarse)
         run = stages.Run(case, Store(Path(folder)), Progress(quiet=True), engine)
         trained = pipeline.sample_windows(run, coupled=True)
         assert isinstance(trained.generator, DensityGenerator)

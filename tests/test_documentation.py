@@ -6,6 +6,7 @@ import pytest
 
 from micromacro.cases import schema
 from micromacro.cases.feature_sections import FEATURES
+from micromacro.cases.molecule_sections import ComponentSection, DeviationSection, MolecularSection, NamedSection
 from micromacro.cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ def test_every_key_of_the_case_file_is_documented():
     page = (ROOT / "docs" / "case-file.md").read_text(encoding="utf-8")
     sections = [schema.CaseFile, schema.OverdampedSection, schema.StochasticSection, schema.FunctionSection]
     sections += [schema.LearnedSection, schema.ExploreSection, schema.BiasSection, schema.GeneratorSection]
+    sections += [MolecularSection, NamedSection, DeviationSection, ComponentSection]
     sections += [schema.CoupleSection, schema.CloseSection, *FEATURES.values()]
     for key in {key for section in [*sections, schema.BudgetSection] for key in section.model_fields}:
         assert f"`{key}`" in page or f"`[{key}]`" in page, key

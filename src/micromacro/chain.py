@@ -17,7 +17,7 @@ from micromacro.coupling.rounds import ADAPT_CHUNKS, Round
 from micromacro.errors import BudgetError
 from micromacro.generators.generator import DensityGenerator
 from micromacro.pipeline import Sampled, closure_reserve, reduction_reserve, sample_windows
-from micromacro.sampling.engine import Tuning
+from micromacro.sampling.engine import JaxEngine, Tuning
 from micromacro.sampling.seeding import no_windows, start_labels
 from micromacro.sampling.tuning import CHUNK_STEPS, adapt
 
@@ -125,6 +125,7 @@ def _run_chains(
     tuned = adapt(run.engine, windows, walkers, tuning, run.key(500), ADAPT_CHUNKS, rescale=False)
     macro = blurred_density(coarse, trained.estimate.wide, trained.blur)
     local = LocalTuning(tuned.tuning.step_size[0], tuned.tuning.scale[0])
+    assert isinstance(run.engine, JaxEngine), "molecules are refused when the method is chosen"
     sampler = MicroMacro(run.engine, MicroMacroSettings(local_steps=size.local_steps))
     chains = sampler.sample(
         generator,

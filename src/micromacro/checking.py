@@ -46,13 +46,15 @@ def run_checks(run: stages.Run, sampled: Sampled, found: Reduction, raw: checks.
         rows["conditionals"] = _conditionals(run, judged, raw)
         rows["free_energy"] = _free_energy_check(run, judged)
     elif sampled.generator is not None:
-        reason = "uncorrected: without a density the generator cannot be judged by the physics"
+        reason = "there are no windows with frames enough to judge the generator in"
+        if not case.system.has_density:
+            reason = "uncorrected: without a density the generator cannot be judged by the physics"
         rows["restriction"] = rows["free_energy"] = rows["conditionals"] = not_applicable(reason)
     rows["mixing"] = _mixing(run, sampled)
     rows["closures"] = _closures(run, sampled, found)
     rows["dynamics"] = _dynamics(run, sampled, found)
     rows["overlap"] = checks.overlap(sampled.estimate.mbar, sampled.last_states)
-    weighted = sampled.last.weight is not None
+    weighted = sampled.last.independent
     rows["effective_sample_size"] = (
         _weighted_size(sampled) if weighted else checks.effective_sample_size(observe, sampled.last)
     )
@@ -81,7 +83,7 @@ def _mixing(run: stages.Run, sampled: Sampled) -> Check:
     observe = run.case.system.observe
     if not sampled.stationary:
         return not_applicable("ξ is still drifting at the end of the run: there is no long-run law to mix to")
-    if sampled.last.weight is None:
+    if not sampled.last.independent:
         return checks.mixing(observe, sampled.last, sampled.start)
     assert sampled.local is not None
     trained = checks.mixing(observe, sampled.local, sampled.start)
@@ -98,7 +100,9 @@ def _conditionals(run: stages.Run, sampled: Sampled, raw: checks.RawDraws) -> Ch
 
 def _free_energy_check(run: stages.Run, sampled: Sampled) -> Check:
     if sampled.log_weight is None:
-        return not_applicable("the generator has no density: it seeds, and its draws have no weights")
+        return not_applicable(
+            "no draw of the generator was weighed by the physics: it has no density, or the frames are given data"
+        )
     if sampled.last.weight is not None:
         return not_applicable("F comes from the generator's weights alone")
     before = sampled.last.log_weight_before

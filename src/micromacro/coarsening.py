@@ -32,6 +32,7 @@ from micromacro.learners.kinds import KINDS, learner
 from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
 from micromacro.learners.scaling import data_range, gradient_squares
+from micromacro.molecules.system import MolecularSystem, of_equations
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
 
@@ -160,7 +161,7 @@ def _first_states(run: stages.Run) -> States:
 
 def _own_dynamics(run: stages.Run) -> States:
     """Unbiased trajectories of a system whose density is not known."""
-    system, explore = run.case.system, run.case.explore
+    system, explore = of_equations(run.case.system), run.case.explore
     walkers = max(explore.walkers, len(system.initial))
     begun, steps = system.initial[start_labels(len(system.initial), walkers)], first_run_steps(run.case, walkers)
 
@@ -229,11 +230,21 @@ def check_learning(case: Case) -> None:
     """Refuse what would be refused after the first exploration. **Raises:** `InputError`."""
     settings = learning_settings(case)
     learner_of(settings)
+    if isinstance(case.system, MolecularSystem):
+        _check_molecule(settings)
     if KINDS[settings.kind].needs_series and settings.lag is None:
         raise InputError("coarse.lag", f"be given for kind {settings.kind!r}, in units of time", "nothing")
     if case.system.has_density and settings.rounds > 1 and not KINDS[settings.kind].takes_weights:
         remedy = "Later rounds learn from weighted states: learn once, or with kind 'tica'."
         raise InputError("coarse.rounds", f"be 1 for kind {settings.kind!r}", settings.rounds, remedy=remedy)
+
+
+def _check_molecule(settings: CoarsenSettings) -> None:
+    """Refuse what needs unbiased trajectories or bursts: these are not simulated of a molecule while ξ is learned."""
+    if KINDS[settings.kind].needs_series:
+        raise InputError("coarse.kind", "be 'diffusion-map' for a molecule", repr(settings.kind))
+    if settings.covariance == BURSTS:
+        raise InputError("coarse.covariance", "be 'noise' for a molecule", repr(settings.covariance))
 
 
 def _pick(run: stages.Run, states: States, number: int) -> States:
@@ -256,7 +267,7 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
         series = _series(run, states, of_state, number)
     if settings.covariance == BURSTS:
         bursts = BurstNoiseSettings(copies=settings.copies, steps=settings.burst_steps)
-        noise = noise_from_bursts(system, of_state, states.position, bursts, run.key(720 + number))
+        noise = noise_from_bursts(of_equations(system), of_state, states.position, bursts, run.key(720 + number))
         run.engine.evaluations += noise.evaluations
     else:
         noise = noise_from_model(system, of_state, states.position)
@@ -266,7 +277,7 @@ def training_data(run: stages.Run, states: States, number: int) -> TrainingData:
 
 def _series(run: stages.Run, states: States, of_state: Callable, number: int) -> TimeSeries:
     """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
-    system = run.case.system
+    system = of_equations(run.case.system)
     every, steps = series_steps(learning_settings(run.case), system.time_step)
     moved = simulate(
         system.drift,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from micromacro import plan, records, stages
 from micromacro.cases.case import Case
@@ -12,11 +13,13 @@ from micromacro.coupling.estimate import Segment
 from micromacro.estimates.discovered import Discovered, discover
 from micromacro.estimates.reweighting import reweighted_free_energy
 from micromacro.sampling import seeding
+from micromacro.sampling.engine import JaxEngine
 from micromacro.sampling.opes import OpesRun, opes
 from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import Exploration, Seeds, joined_explorations, no_windows
+from micromacro.sampling.seeding import Exploration, Seeds, joined_explorations, no_windows, start_labels
 
 ADAPTIVE = "opes"
+MOST_SEEDS = 4000
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,24 @@ def opes_stage(run: stages.Run, exploration: Exploration, planned: plan.OpesPlan
         frames, initial = found.position.reshape(-1, case.system.dimension), case.system.initial
         z = found.coarse.reshape(-1, case.coarse.dimension)
         rng = np.random.default_rng([case.seed, 4])
-        wells = discover(
-            run.engine, case.coarse, initial, frames, z, exploration.scale, rng, most_new=planned.new_wells
-        )
+        if isinstance(run.engine, JaxEngine):
+            wells = discover(
+                run.engine, case.coarse, initial, frames, z, exploration.scale, rng, most_new=planned.new_wells
+            )
+        else:
+            wells = known_wells(initial, found, rng)
         return records.opes_record(found, surface, wells)
 
     return records.read_opes(run.stage(ADAPTIVE, settings.walkers * settings.steps, "walker-steps", compute))
+
+
+def known_wells(initial: Float[np.ndarray, "n D"], found: OpesRun, rng: np.random.Generator) -> Discovered:
+    """The starting points alone, and seeds that are named by where their walkers began: molecules are not searched."""
+    frames, walkers = found.log_density.shape
+    label = np.broadcast_to(start_labels(len(initial), walkers), (frames, walkers)).reshape(-1)
+    chosen = rng.permutation(frames * walkers)[:MOST_SEEDS]
+    position, coarse = (part.reshape(frames * walkers, -1)[chosen] for part in (found.position, found.coarse))
+    return Discovered(initial, Seeds(position, coarse, label[chosen]))
 
 
 def opes_segment(run: stages.Run, found: OpesRun) -> Segment:

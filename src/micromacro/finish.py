@@ -31,7 +31,6 @@ MOST_RESERVOIR_STATES = 300_000
 
 def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dataset]:
     """Conditional averages of drift, diffusion and observables; and the reservoir of states that lifting draws from."""
-
     molecule = isinstance(run.case.system, MolecularSystem)
     langevin = closure_of_molecule(run, sampled) if molecule else None
 

@@ -17,6 +17,7 @@ from micromacro.coupling.estimate import Segment, conditional_inefficiency, esti
 from micromacro.coupling.rounds import Round
 from micromacro.errors import PhysicsError
 from micromacro.estimates.correlation import split_rhat
+from micromacro.molecules.system import of_equations
 from micromacro.pipeline import Sampled, closure_reserve, default_blur
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.production import Frames
@@ -120,7 +121,7 @@ def _simulate(run: stages.Run, size: Size, every: int, advance: Callable) -> Flo
 def _piece(
     run: stages.Run, state: np.ndarray, size: Size, every: int, key: Key[Array, ""], advance: Callable
 ) -> tuple[np.ndarray, np.ndarray]:
-    system = run.case.system
+    system = of_equations(run.case.system)
     found = simulate(system.drift, system.diffusion, state, system.time_step, size.steps, key, save_every=every)
     run.engine.evaluations += size.walkers * size.steps
     advance(size.walkers * size.steps)

@@ -19,20 +19,23 @@ from micromacro.errors import InputError
 from micromacro.pipeline import Sampled
 from micromacro.sampling.windows import Windows
 
-PILOT_SHARE = 0.2
+PILOT_SHARE = 0.1
+LEAST_TIME = 200.0
+"""In ps, of all walkers of a window: shorter series do not show how slowly friction relaxes."""
+FEWEST_WINDOWS, MOST_WALKERS = 12, 4
 PILOT_INTERVAL = 5
 LEAST_SERIES = 16
 """Series of each window that its diffusion is judged by; those of few walkers are cut into so many parts."""
 
 
 def closure_of_molecule(run: stages.Run, sampled: Sampled) -> ClosureTable | str:
-    """b and D on the grid of results, without observables; or why they are not known."""
+    """Drift and diffusion on the grid of results, without observables; or why they are not known."""
     try:
         record = series_stage(run, sampled)
         fit = fit_diffusion(run.case.coarse, diffusion_of(run, record))
     except InputError as error:
         return str(error)
-    return langevin_closure(run.case.coarse, sampled.estimate.surface, fit)
+    return langevin_closure(sampled.estimate.surface, fit)
 
 
 def diffusion_of(run: stages.Run, record: xr.Dataset) -> UmbrellaDiffusion:
@@ -44,20 +47,20 @@ def diffusion_of(run: stages.Run, record: xr.Dataset) -> UmbrellaDiffusion:
 def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
     """Continuous series of ξ in flattened windows, by the dynamics of the molecule.
 
-    A pilot in every fourth window says how fine they must be. They cost at most `[close] bursts` steps, and half of
-    what the budget has left.
+    A pilot in every fourth window says how fine they must be. They cost at most `[close] bursts` steps, and what the
+    budget has left.
 
     **Raises:** `InputError` where too few steps are left.
     """
     case = run.case
-    windows, positions = _windows(run, sampled)
+    left = case.close.bursts if case.budget is None else case.budget - run.engine.evaluations
+    most = min(case.close.bursts, left)
+    windows, positions = _longer(run, most * case.system.time_step, *_windows(run, sampled))
     count, walkers = windows.count, positions.shape[1]
-    left = 2 * case.close.bursts if case.budget is None else case.budget - run.engine.evaluations
-    most = min(case.close.bursts, left // 2)
     fewest = FEWEST_FRAMES * -(-LEAST_SERIES // walkers)
     least = count * walkers * (fewest * PILOT_INTERVAL + 1) * 2
     if most < least:
-        requirement = f"be at least {least}, and the budget leave twice as much, for series of ξ in windows"
+        requirement = f"be at least {least}, and the budget leave as much, for series of ξ in windows"
         raise InputError("[close] bursts", requirement, most)
 
     def compute(advance: Callable) -> xr.Dataset:
@@ -83,6 +86,16 @@ def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
         )
 
     return run.stage("diffusion", most, "steps", compute)
+
+
+def _longer(
+    run: stages.Run, time: float, windows: Windows, positions: Float[np.ndarray, "windows walkers D"]
+) -> tuple[Windows, Float[np.ndarray, "some fewer D"]]:
+    """Fewer windows and walkers, so that each series is long: friction at low frequency shows in nothing else."""
+    count = int(np.clip(time / LEAST_TIME, min(FEWEST_WINDOWS, windows.count), windows.count))
+    chosen = np.unique(np.linspace(0, windows.count - 1, count).round().astype(int))
+    fewer = Windows(windows.centers[chosen], windows.stiffness, windows.flattening)
+    return fewer, positions[chosen, : max(MOST_WALKERS, len(run.case.system.initial))]
 
 
 def _windows(run: stages.Run, sampled: Sampled) -> tuple[Windows, Float[np.ndarray, "windows walkers D"]]:

@@ -23,7 +23,7 @@ from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError
 from micromacro.estimates.surface import coarse_grid
 from micromacro.molecules.imported import ImportedFrames
-from micromacro.molecules.system import MolecularSystem
+from micromacro.molecules.system import AnySystem, MolecularSystem
 from micromacro.pipeline import Sampled, default_blur
 from micromacro.systems.model import StochasticSystem
 
@@ -58,9 +58,16 @@ def sampled_from_data(run: stages.Run, imported: ImportedFrames, *, learn: bool 
     last = segments[-1]
     assert last.start is not None
     scale = _local_scale(run, found)
-    sampled = Sampled(segments, found, last.start[0], blur, scale, generator, local=replace(last, weight=None))
+    sampled = Sampled(
+        segments, found, last.start[0], blur, scale, generator, local=replace(last, weight=None, correlated=False)
+    )
     judged = judging_segment(run.case.coarse, found, blur, rng) if learn else None
     return sampled if judged is None else replace(sampled, trained=replace(sampled, segments=[judged]))
+
+
+def thermal_energy(system: AnySystem) -> float:
+    """Thermal energy of a system in its own units; 1 where it knows none."""
+    return 1.0 if isinstance(system, StochasticSystem) else system.kT
 
 
 def _states(run: stages.Run, imported: ImportedFrames) -> WeightedStates:
@@ -101,8 +108,7 @@ def _states(run: stages.Run, imported: ImportedFrames) -> WeightedStates:
 def _segments(run: stages.Run, imported: ImportedFrames, states: WeightedStates) -> list[Segment]:
     if not imported.windows:
         return [weighted_segment(run.case.coarse, states)]
-    system, dimension = run.case.system, run.case.coarse.dimension
-    kT = 1.0 if isinstance(system, StochasticSystem) else system.kT
+    dimension, kT = run.case.coarse.dimension, thermal_energy(run.case.system)
     for umbrella in imported.windows:
         if len(umbrella.at) != dimension or len(umbrella.kappa) != dimension or min(umbrella.kappa) <= 0:
             requirement = f"have {dimension} numbers 'at' and {dimension} 'kappa' greater than 0"

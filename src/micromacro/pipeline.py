@@ -168,7 +168,7 @@ def closure_reserve(case: Case, share: float = 1.0) -> int:
     if budget is None:
         return 0
     if isinstance(case.system, MolecularSystem):
-        return min(2 * case.close.bursts, budget // 5)
+        return min(case.close.bursts, budget // 5)
     return min(plan.MOST_CLOSURE_STATES, budget // 50)
 
 

@@ -76,7 +76,7 @@ def cycles_for(case: Case) -> int:
     """Generator moves per walker and round: fewer where each is dear beside the local steps."""
     dimension = case.system.dimension
     if isinstance(case.system, MolecularSystem):
-        return case.couple.cycles or 40
+        return case.couple.cycles or 100
     return case.couple.cycles or (40 if dimension <= 5 else 30 if dimension <= 30 else 10)
 
 

@@ -28,7 +28,7 @@ from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
 from micromacro.errors import InputError, MicromacroError, PhysicsError
-from micromacro.molecules.system import MolecularSystem
+from micromacro.molecules.system import MolecularSystem, of_equations
 from micromacro.pipeline import Sampled
 
 OF_MOLECULES = "b and D of a molecule come from series of ξ in umbrella windows and from F"
@@ -187,7 +187,7 @@ def _bursts_stage(run: stages.Run, sampled: Sampled) -> BurstClosure | str:
 
     def compute(advance: Callable) -> xr.Dataset:
         closed = burst_closure(
-            case.system,
+            of_equations(case.system),
             case.coarse,
             found.surface.grid,
             found.position,
@@ -248,7 +248,7 @@ def _full_model_stage(
 
     def compute(advance: Callable) -> xr.Dataset:
         found = simulate_full(
-            case.system,
+            of_equations(case.system),
             case.coarse,
             starts,
             time=planned.time,

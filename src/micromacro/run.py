@@ -32,7 +32,9 @@ from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
+from micromacro.molecules.imported import read_own_data
 from micromacro.molecules.system import MolecularSystem, exposed, observed_space
+from micromacro.own_data import sampled_from_data, thermal_energy
 from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
@@ -43,7 +45,7 @@ from micromacro.systems.model import StochasticSystem, identity
 
 DRAWS_AT_ONCE = 10_000
 COARSE_AT_ONCE = 1000
-METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro")
+METHODS = ("coupled", "umbrella", "unbiased", "generator", "micro-macro", "data")
 NEED_DENSITIES = ("generator", "micro-macro")
 SUMMARY = "summary.json"
 SETTINGS = "run.json"
@@ -64,8 +66,8 @@ def run(
 
     - `case`: a system, its coarse variable and settings.
     - `out`: the directory of results; a temporary one where left out.
-    - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, the `generator` alone, or a
-      `micro-macro` chain over all coarse values that it lifts.
+    - `method`: `coupled` to a generator, `umbrella` windows alone, `unbiased` dynamics, the `generator` alone, a
+      `micro-macro` chain over all coarse values that it lifts, or the `data` of the case instead of a simulation.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
     - `progress`: how to show it; not at all where left out.
     - `workers`: processes that simulate a molecule; as many as cores where left out.
@@ -92,9 +94,7 @@ def run(
         return Result.load(folder, case)
     _prepare(folder, case, method, resume)
     began = time.monotonic()
-    under_way = stages.Run(
-        case, Store(folder), progress or Progress(quiet=True), stages.engine_for(case, workers=workers)
-    )
+    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), _engine(folder, case, workers))
     coarsening = None
     if case.coarsen is not None:
         under_way, coarsening = learn_coarse(under_way)
@@ -117,6 +117,7 @@ def run(
         "corrected": case.system.has_density,
         "seed": case.seed,
         "device": str(jax.devices()[0].device_kind),
+        "platform": getattr(under_way.engine, "platform", None),
         "force_evaluations": under_way.engine.evaluations,
         "wall_seconds": max(stored, time.monotonic() - began),
         "stages": under_way.costs,
@@ -137,6 +138,8 @@ def run(
 
 
 def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
+    if method == "data":
+        return _sample_data(under_way)
     if not under_way.case.system.has_density:
         return sample_long_run(under_way, learn=method == "coupled")
     if method == "unbiased":
@@ -149,17 +152,25 @@ def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
     return pipeline.sample_windows(under_way, coupled=method == "coupled" and invertible)
 
 
+def _sample_data(under_way: stages.Run) -> pipeline.Sampled:
+    data, system = under_way.case.data, under_way.case.system
+    assert data is not None
+    return sampled_from_data(under_way, read_own_data(data, thermal_energy(system)))
+
+
 def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:
     """What a reader of the results must know besides the checks."""
     notes = []
+    if method == "data":
+        notes.append("F, the generator and the states to lift from are of given data: nothing was simulated for them")
+    elif case.data is not None:
+        notes.append("the [data] section was not used: method data estimates from it")
     if not case.system.has_density:
         notes.append("uncorrected: the system has no log_density, so averages are those of its own long run")
     if not sampled.stationary:
         notes.append("ξ was still drifting at the end of the run: it has conditionals but no free energy")
     if case.system.has_density and case.system.hidden is None and method == "coupled":
-        notes.append(
-            f"not coupled: {_why_not_coupled(case)}, so no draw of a generator could be simulated"
-        )
+        notes.append(f"not coupled: {_why_not_coupled(case)}, so no draw of a generator could be simulated")
     return notes
 
 
@@ -172,6 +183,9 @@ def _why_not_coupled(case: Case) -> str:
 def _check_request(case: Case, method: str) -> None:
     if method not in METHODS:
         raise InputError("method", f"be one of {', '.join(METHODS)}", repr(method))
+    if method == "data" and (case.data is None or case.coarsen is not None):
+        requirement = "have a [data] section and a known [coarse] variable for method data"
+        raise InputError("the case", requirement, "none" if case.data is None else "one that is learned")
     kind = case.generator.kind
     family = stages.family_of(case)
     if method in NEED_DENSITIES and not family.has_density:
@@ -228,7 +242,20 @@ def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if resume:
         _same_settings(folder, case, method)
-    (folder / SETTINGS).write_text(json.dumps(_settings(case, method), indent=2) + "\n", encoding="utf-8")
+    path = folder / SETTINGS
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    settings = _settings(case, method) | {"platform": stored.get("platform")}
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _engine(folder: Path, case: Case, workers: int | None) -> Engine:
+    """The engine of a run; one that is resumed keeps the platform on which it began."""
+    path = folder / SETTINGS
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    engine = stages.engine_for(case, workers=workers, platform=settings.get("platform"))
+    settings["platform"] = getattr(engine, "platform", None)
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return engine
 
 
 def _last_generator(store: Store) -> str | None:
@@ -240,7 +267,8 @@ def _last_generator(store: Store) -> str | None:
 class Lift:
     """Micro states conditioned on coarse values.
 
-    `q` `(rows, Y)`, or `(rows, atoms, 3)` in nm of a molecule; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was asked; `log_weight` `(rows,)`, zero where
+    `q` `(rows, Y)`, or `(rows, atoms, 3)` in nm of a molecule; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was
+    asked; `log_weight` `(rows,)`, zero where
     draws are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
     """
 

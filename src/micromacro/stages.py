@@ -65,7 +65,13 @@ class Run:
 
     def within(self, part: str, case: Case) -> "Run":
         """The same run in another part of it, with the case of that part; what it has cost goes on."""
-        return Run(case, self.store, self.progress, engine_for(case, self.engine.evaluations), self.costs, part)
+        return Run(case, self.store, self.progress, self._engine_of(case), self.costs, part)
+
+    def _engine_of(self, case: Case) -> Engine:
+        if self.case.system is case.system and self.case.coarse is case.coarse:
+            return self.engine
+        workers, platform = getattr(self.engine, "workers", None), getattr(self.engine, "platform", None)
+        return engine_for(case, self.engine.evaluations, workers=workers, platform=platform)
 
     def stage(self, name: str, total: float, unit: str, compute: Callable[[Callable], xr.Dataset]) -> xr.Dataset:
         """One stage: from the store where it is finished; else computed, timed, counted and stored.
@@ -87,12 +93,18 @@ class Run:
         return record
 
 
-def engine_for(case: Case, evaluations: int = 0, workers: int | None = None) -> Engine:
-    """The engine that advances walkers of the case; `workers`: processes of a molecule's, as many as cores by default."""
+def engine_for(case: Case, evaluations: int = 0, workers: int | None = None, platform: str | None = None) -> Engine:
+    """The engine of a case.
+
+    **Arguments:**
+
+    - `workers`: processes of a molecule's, as many as cores where left out.
+    - `platform`: of OpenMM for a molecule, the fastest where left out.
+    """
     if isinstance(case.system, MolecularSystem):
         from micromacro.sampling.openmm_engine import OpenMMEngine
 
-        return OpenMMEngine(case.system, case.coarse, evaluations, workers=workers)
+        return OpenMMEngine(case.system, case.coarse, evaluations, workers=workers, platform=platform)
     return JaxEngine(case.system, case.coarse, evaluations)
 
 

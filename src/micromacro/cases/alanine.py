@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 import micromacro.molecules
 from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
-from micromacro.cases.molecules import default_bias, default_generator, molecular_features
+from micromacro.cases.molecules import default_bias, default_couple, default_generator, molecular_features
 from micromacro.coordinates.coarse import CoarseVariable, unlearned
 from micromacro.coordinates.geometry import Distance, Torsion
 from micromacro.molecules.building import MoleculeSettings, build_molecular_system
@@ -108,6 +108,7 @@ def _known(solvent: str | None, torsions: tuple, name: str, title: str) -> Case:
         coarse=torsion_coarse(system, torsions),
         bias=default_bias(len(torsions)),
         generator=default_generator(),
+        couple=default_couple(),
         close=CloseSettings(observables(system), basins(torsions)),
         budget=BUDGET,
     )
@@ -124,6 +125,7 @@ def _learned(name: str, title: str) -> Case:
         coarse=unlearned(1),
         bias=default_bias(1),
         generator=default_generator(),
+        couple=default_couple(),
         close=CloseSettings(observables(system)),
         budget=BUDGET,
         coarsen=CoarsenSettings(features=features),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
+from micromacro.cases.data_sections import build_data
 from micromacro.cases.feature_sections import build_features
 from micromacro.cases.functions import Checked, as_real
 from micromacro.cases.modules import Modules
@@ -16,6 +17,7 @@ from micromacro.cases.molecule_sections import GeometricSection, MolecularSectio
 from micromacro.cases.molecules import (
     build_molecule,
     default_bias,
+    default_couple,
     default_generator,
     function_coarse,
     geometric_coarse,
@@ -55,6 +57,8 @@ def build_case(content: CaseFile, path: Path, modules: Modules) -> Case:
         case = _molecular_case(content, path, find, modules)
     else:
         case = _case_of_functions(content, path, find)
+    if content.data is not None:
+        case = replace(case, data=build_data(content.data, path.parent, content.coarse.size))
     return with_settings(case, content)
 
 
@@ -94,6 +98,7 @@ def _molecular_case(content: CaseFile, path: Path, find: Find, modules: Modules)
         coarsen=_molecular_coarsen(content.coarse, system, find, str(path)),
         bias=default_bias(content.coarse.size),
         generator=default_generator(),
+        couple=default_couple(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.molecules.data_files import OwnData
 from micromacro.molecules.system import MolecularSystem
 from micromacro.systems.exact import ExactAnswers
 from micromacro.systems.model import System
@@ -168,6 +169,7 @@ class Case:
     - `coarse`: the coarse variable; where `coarsen` is given, `unlearned` ones that the run replaces.
     - `explore`: how the first states are found.
     - `coarsen`: how the coarse variable is learned; `None` where it is known.
+    - `data`: trajectories that exist already, for method `data`.
     - `budget`: ceiling of force evaluations over the whole run, or `None`.
     - `exact`: what is known exactly, for tests and reports only; never used by the estimate.
     """
@@ -185,3 +187,4 @@ class Case:
     exact: ExactAnswers | None = None
     explore: ExploreSettings = ExploreSettings()
     coarsen: CoarsenSettings | None = None
+    data: OwnData | None = None

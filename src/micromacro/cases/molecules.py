@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from micromacro.cases.case import BiasSettings, GeneratorSettings
+from micromacro.cases.case import BiasSettings, CoupleSettings, GeneratorSettings
 from micromacro.cases.feature_sections import (
     AngleFeatures,
     ContactFeatures,
@@ -55,6 +55,11 @@ Find = Callable[[str, str], Checked]
 def default_bias(components: int) -> BiasSettings:
     """Steps of a molecule are many and short, and its walkers few, for each is an OpenMM context."""
     return BiasSettings(steps=20_000, walkers=8 if components == 1 else 2)
+
+
+def default_couple() -> CoupleSettings:
+    """Fewer rounds: each begins with steps that do not count, which are dear here."""
+    return CoupleSettings(rounds=3)
 
 
 def default_generator() -> GeneratorSettings:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from micromacro.cases.data_sections import DataSection
 from micromacro.cases.feature_sections import FeatureSection
 from micromacro.cases.molecule_sections import (
     GEOMETRIES,
@@ -263,6 +264,7 @@ class CaseFile(CommonSettings):
     system: Annotated[OverdampedSection | StochasticSection | MolecularSection, Field(discriminator="kind")]
     coarse: CoarseSection
     close: CloseSection = CloseSection()
+    data: DataSection | None = None
 
     @model_validator(mode="after")
     def _geometries_are_of_molecules(self):

@@ -11,6 +11,7 @@ from micromacro.cli.check import check
 from micromacro.cli.coarse import coarse
 from micromacro.cli.compare import compare
 from micromacro.cli.new import new
+from micromacro.cli.plumed import plumed
 from micromacro.cli.reduce import reduce
 from micromacro.cli.report import report
 from micromacro.cli.run import run
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (cases, new, run, sample, reduce, coarse, check, report, compare):
+for command in (cases, new, run, sample, reduce, coarse, check, report, compare, plumed):
     app.command()(command)
 
 

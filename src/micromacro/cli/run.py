@@ -24,6 +24,7 @@ class Method(StrEnum):
     UNBIASED = "unbiased"
     GENERATOR = "generator"
     MICRO_MACRO = "micro-macro"
+    DATA = "data"
 
 
 class Generator(StrEnum):
@@ -42,7 +43,10 @@ def run(
     ],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
     method: Annotated[
-        Method, typer.Option(help="How to get the free energy; micro-macro samples the whole Boltzmann law.")
+        Method,
+        typer.Option(
+            help="How to get the free energy; micro-macro samples the whole law, data takes the case's own [data]."
+        ),
     ] = Method.COUPLED,
     generator: Annotated[
         Generator | None, typer.Option(help="Conditional generator; default: as the case says.")

@@ -9,6 +9,9 @@ from micromacro.cli.results import load_result, write_arrays
 from micromacro.cli.tables import figure, print_table
 from micromacro.errors import InputError
 
+STRUCTURES = (".pdb", ".dcd", ".xtc")
+"""Formats of structures, written where the system is a molecule."""
+
 
 def sample(
     out: Out,
@@ -31,19 +34,29 @@ def sample(
 ) -> None:
     """Draw micro states conditioned on coarse values.
 
-    FILE.npz holds q (rows, D), z and at (rows, d), log_weight (rows,) and ess, one for each value.
+    FILE.npz holds q (rows, D), of a molecule (rows, atoms, 3) in nm, z and at (rows, d), log_weight (rows,) and ess,
+    one for each value. Of a molecule FILE may also end in .pdb, .dcd or .xtc: then it holds its atoms.
     """
     if width is not None and not 0 < width < float("inf"):
         raise InputError("--width", "be greater than 0 and finite", width)
     values = [parse_value(text) for text in at]
     result = load_result(out)
+    if output.suffix.lower() in STRUCTURES and not hasattr(result.case.system, "topology"):
+        raise InputError("-o", "end in .npz where the system is no molecule", output)
     lift = result.lift(_array(values, result.case.coarse.dimension), number, exact=exact, width=width, seed=seed)
-    write_arrays(output, q=lift.q, z=lift.z, at=lift.at, log_weight=lift.log_weight, ess=lift.ess)
+    written = [output]
+    if output.suffix.lower() in STRUCTURES:
+        from micromacro.molecules.writing import write_samples
+
+        output.parent.mkdir(parents=True, exist_ok=True)
+        written = list(write_samples(output, lift.q, result.case.system.topology))
+    else:
+        write_arrays(output, q=lift.q, z=lift.z, at=lift.at, log_weight=lift.log_weight, ess=lift.ess)
     print_table(
         ("at", "draws", "effective sample size"),
         [(text, str(number), figure(float(size))) for text, size in zip(at, lift.ess, strict=True)],
     )
-    print(f"Wrote {output}.")
+    print(f"Wrote {' and '.join(map(str, written))}.")
 
 
 def parse_value(text: str) -> list[float]:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from micromacro.closures.basis import TensorBasis
 from micromacro.closures.langevin_gradient import error_fields, surface_gradient
 from micromacro.closures.reduced import ReducedDynamics
-from micromacro.closures.smooth import _Problem, matrix_of
+from micromacro.closures.smooth import FitProblem, matrix_of
 from micromacro.closures.spread import Spread
 from micromacro.closures.table import ClosureTable
 from micromacro.closures.umbrella_diffusion import UmbrellaDiffusion
@@ -79,7 +79,7 @@ def fit_diffusion(coarse: CoarseVariable, diffusion: UmbrellaDiffusion) -> Diffu
     basis = TensorBasis.over(coarse, (along,) * d)
     points, weights = _window_quadrature(coarse, diffusion.mean[used], diffusion.covariance[used])
     functions = basis.matrix(points.reshape(-1, d)).reshape(*points.shape[:2], -1)
-    problem = _Problem(np.einsum("q,nqp->np", weights, functions), basis.penalty(), np.eye(len(used)))
+    problem = FitProblem(np.einsum("q,nqp->np", weights, functions), basis.penalty(), np.eye(len(used)))
     measured, errors = diffusion.elements[used], diffusion.elements_stderr[used]
     fits, correction = [], np.zeros_like(measured)
     for _ in range(SWEEPS):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from micromacro.closures.full_model import FEWEST_WALKERS
-from micromacro.closures.transitions import CountedTransitions, _last_visited, _waiting
+from micromacro.closures.transitions import CountedTransitions, last_visited, waiting_time
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.surface import Grid
@@ -45,10 +45,10 @@ def passage_times_of(
     inside = in_box(coarse, series, first), in_box(coarse, series, second)
     if np.any(inside[0] & inside[1]):
         raise InputError("the two basins", "not overlap", f"{np.count_nonzero(inside[0] & inside[1])} frames in both")
-    label = _last_visited(np.where(inside[0], 0, np.where(inside[1], 1, -1)))
+    label = last_visited(np.where(inside[0], 0, np.where(inside[1], 1, -1)))
     before, after = _parts(label[:-1]), _parts(label[1:])
     (forward, forward_stderr, ahead), (backward, backward_stderr, back) = (
-        _waiting(before, after, state, dt) for state in (0, 1)
+        waiting_time(before, after, state, dt) for state in (0, 1)
     )
     return CountedTransitions(forward, forward_stderr, backward, backward_stderr, (ahead, back))
 

@@ -131,7 +131,7 @@ def smooth_closure(table: ClosureTable, coarse: CoarseVariable, settings: Smooth
         raise InputError("the closure", "be known in at least four cells", int(np.count_nonzero(known)))
     default = {1: 24, 2: 12}.get(coarse.dimension, 6)
     basis = TensorBasis.over(coarse, tuple(min(settings.intervals or default, count) for count in grid.shape))
-    problem = _Problem.of(basis, grid, known, settings.overlap)
+    problem = FitProblem.of(basis, grid, known, settings.overlap)
     drift = [problem.fit(*pair) for pair in zip(table.drift[known].T, table.drift_stderr[known].T, strict=True)]
     factor = _fit_factor(problem, table.diffusion[known], table.diffusion_stderr[known])
     return SmoothClosure(basis, *_stacked(drift), *_stacked(factor))
@@ -143,7 +143,7 @@ def _stacked(fits: list) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class _Problem:
+class FitProblem:
     """What the fits of all components share: B at the known cells, P, and the Cholesky factor of the correlation."""
 
     functions: Float[np.ndarray, "n p"]
@@ -151,7 +151,8 @@ class _Problem:
     correlation_factor: Float[np.ndarray, "n n"]
 
     @classmethod
-    def of(cls, basis: TensorBasis, grid: Grid, known: np.ndarray, overlap: float) -> "_Problem":
+    def of(cls, basis: TensorBasis, grid: Grid, known: np.ndarray, overlap: float) -> "FitProblem":
+        """The problem of values at the known cells, whose errors neighbours share."""
         factor = np.linalg.cholesky(_correlation(grid, known, overlap))
         return cls(basis.matrix(grid.points[known]), basis.penalty(), factor)
 
@@ -220,7 +221,7 @@ def _matrices_and_slopes(elements: Float[Array, "n k"]) -> tuple[Array, Array]:
     return jax.vmap(lower_triangle)(elements), jax.vmap(jax.jacfwd(lower_triangle))(elements)
 
 
-def _fit_factor(problem: _Problem, diffusion: np.ndarray, stderr: np.ndarray) -> list:
+def _fit_factor(problem: FitProblem, diffusion: np.ndarray, stderr: np.ndarray) -> list:
     """Fits of the elements of L, by Gauss and Newton from a constant D."""
     rows, columns = np.tril_indices(diffusion.shape[1])
     observed, error = diffusion[:, rows, columns], stderr[:, rows, columns]

@@ -45,14 +45,14 @@ def counted_transitions(
     frames, walkers, d = trajectories.z.shape
     cell = grid.cell(trajectories.z.reshape(-1, d)).reshape(frames, walkers)
     visited = np.where(cell < 0, -1, np.where(first[cell], 0, np.where(second[cell], 1, -1)))
-    label = _last_visited(visited)
+    label = last_visited(visited)
     before, after = label[:-1], label[1:]
-    times = [_waiting(before, after, state, trajectories.interval) for state in (0, 1)]
+    times = [waiting_time(before, after, state, trajectories.interval) for state in (0, 1)]
     (forward, forward_stderr, ahead), (backward, backward_stderr, back) = times
     return CountedTransitions(forward, forward_stderr, backward, backward_stderr, (ahead, back))
 
 
-def _last_visited(visited: np.ndarray) -> np.ndarray:
+def last_visited(visited: np.ndarray) -> np.ndarray:
     """The last set visited up to each frame; -1 before the first visit."""
     number = np.arange(len(visited))[:, None]
     latest = np.maximum.accumulate(np.where(visited >= 0, number, -1), axis=0)
@@ -60,7 +60,7 @@ def _last_visited(visited: np.ndarray) -> np.ndarray:
     return np.where(latest >= 0, label, -1)
 
 
-def _waiting(before: np.ndarray, after: np.ndarray, state: int, interval: float) -> tuple[float, float, int]:
+def waiting_time(before: np.ndarray, after: np.ndarray, state: int, interval: float) -> tuple[float, float, int]:
     """Mean waiting time in a state, its standard error and the number of transitions out of it."""
     waited: Float[np.ndarray, "walkers 1"] = interval * (before == state).sum(axis=0, keepdims=True).T.astype(float)
     left: Float[np.ndarray, "walkers 1"] = ((before == state) & (after == 1 - state)).sum(axis=0, keepdims=True).T * 1.0

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling.estimate import Segment, features
 from micromacro.coupling.weights import GeneratorFreeEnergy
-from micromacro.estimates.correlation import group_rhat, split_rhat, statistical_inefficiency
+from micromacro.estimates.correlation import group_rhat, kish_sample_size, split_rhat, statistical_inefficiency
 from micromacro.estimates.mbar import MBAR
 from micromacro.sampling.proposal import ConditionalSampler
 
@@ -105,7 +105,9 @@ def window_sample_sizes(observe: Callable, segment: Segment) -> Float[np.ndarray
     for window, first in enumerate(segment.first):
         columns = values[first:, window]
         slowest = max(statistical_inefficiency(column) for column in np.moveaxis(columns, -1, 0))
-        sizes.append(columns.shape[0] * columns.shape[1] / slowest)
+        kept = columns.shape[0] * columns.shape[1]
+        worth = kept if segment.weight is None else kish_sample_size(segment.weight[first:, window].ravel())
+        sizes.append(worth / slowest)
     return np.array(sizes)
 
 

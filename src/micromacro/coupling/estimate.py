@@ -25,7 +25,8 @@ class Segment:
     """Frames of one round under its windows, cut where each window had equilibrated.
 
     `first` `(windows,)`: the first frame that counts; `exchanged`: whether replicas moved between windows; `weight`
-    `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves; `log_weight` and
+    `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves, and
+    `correlated`, whether weighted frames are those of trajectories instead of independent draws; `log_weight` and
     `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves; `start` `(windows, walkers)`:
     the starting point in whose well each walker began, where that is not the same in every window.
     """
@@ -38,6 +39,12 @@ class Segment:
     log_weight: Float[np.ndarray, "cycles windows walkers"] | None = None
     log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
     start: Int[np.ndarray, "windows walkers"] | None = None
+    correlated: bool = False
+
+    @property
+    def independent(self) -> bool:
+        """Whether the frames are independent draws of a generator with weights."""
+        return self.weight is not None and not self.correlated
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def conditional_inefficiency(observe: Callable, coarse: CoarseVariable, segment:
     What ξ explains is taken out of the features first: within a window, or in a long run, ξ may move far more slowly
     than the rest relaxes given ξ. Draws of a generator, which carry weights, are independent.
     """
-    if segment.weight is not None:
+    if segment.independent:
         return 1.0
     values = features(observe, segment.frames)
     cell = coarse_grid(coarse).cell(segment.frames.coarse.reshape(-1, coarse.dimension)) + 1

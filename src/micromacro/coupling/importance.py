@@ -25,7 +25,6 @@ def weighted_draws(
 
     **Raises:** `PhysicsError` where no draw at a window has any weight.
     """
-
     safe = jnp.asarray(engine.system.initial[0])
 
     @eqx.filter_jit

@@ -32,9 +32,9 @@ class MoveInfo(NamedTuple):
 class Proposal(NamedTuple):
     """What a generator proposes to each walker `(windows, walkers)`, with the densities of both ways.
 
-    `position` is a state that can be simulated: the walker's own where the draw is not `usable`. `log_new` and `log_old`
-    are the generator's densities of the proposal and of where the walker is, as simulated states; `made`: the sampler
-    can make where the walker is. `log_uniform`: what decides.
+    `position` is a state that can be simulated: the walker's own where the draw is not `usable`. `log_new` and
+    `log_old` are the densities that the generator gives to the proposal and to where the walker is, as simulated
+    states; `made`: the sampler can make the latter. `log_uniform`: what decides.
     """
 
     position: Float[Array, "... D"]

@@ -1,7 +1,7 @@
 """Imported frames as the segments that estimates and generators take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +54,7 @@ def weighted_segment(coarse: CoarseVariable, states: WeightedStates) -> Segment:
         return segment
     weight = np.exp(log_weight - log_weight.max())
     weight = weight * weight.sum() / np.sum(weight**2)
-    return Segment(segment.windows, segment.frames, segment.first, weight=weight, start=segment.start)
+    return replace(segment, weight=weight, correlated=True)
 
 
 def window_segments(

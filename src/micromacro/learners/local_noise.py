@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from micromacro.diffusion_maps.covariance import burst_covariances, metric_of, noise_covariances
 from micromacro.errors import InputError
+from micromacro.molecules.system import AnySystem
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.systems.model import System
 
@@ -88,7 +89,7 @@ def noise_from_bursts(
 
 
 def noise_from_model(
-    system: System,
+    system: AnySystem,
     features: Callable[[Float[Array, "D"]], Float[Array, "F"]],
     states: Float[np.ndarray, "n D"],
     rank: int | None = None,

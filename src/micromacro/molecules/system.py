@@ -1,7 +1,7 @@
 """A molecule as a micro model: Langevin dynamics of its atoms, seen through internal coordinates."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.periodicity import find_state_space
 from micromacro.coordinates.space import Space
+from micromacro.errors import InputError
 from micromacro.molecules.internal_coordinates import InternalCoordinates
-from micromacro.systems.model import OverdampedSystem, StochasticSystem
+from micromacro.systems.model import OverdampedSystem, StochasticSystem, System
 
 GAS_CONSTANT = 8.31446261815324e-3
 """In kJ/mol/K."""
@@ -37,7 +38,7 @@ class MolecularSystem:
     """
 
     topology: mdtraj.Topology
-    forces: str
+    forces: str = field(repr=False)
     initial: Float[np.ndarray, "n D"]
     internal: InternalCoordinates
     masses: Float[np.ndarray, "atoms"]
@@ -61,7 +62,7 @@ class MolecularSystem:
         return 3 * self.atoms
 
     @property
-    def kT(self) -> float:
+    def kT(self) -> float:  # noqa: N802
         """Thermal energy in kJ/mol."""
         return GAS_CONSTANT * self.temperature
 
@@ -84,8 +85,19 @@ class MolecularSystem:
         r"""The logarithm of what a density of internal coordinates gains as one of positions, up to a constant."""
         return -self.internal.log_jacobian(self.observe(state))
 
+    def diffusion(self, state: Float[Array, "D"]) -> Float[Array, "D"]:
+        r"""$\sqrt{2 kT / (m γ)}$, `(D,)` in nm/√ps: the noise of positions over times long beside 1/γ."""
+        return jnp.sqrt(2 * self.kT / (self.friction * jnp.repeat(self.masses, 3))) * jnp.ones_like(state)
+
 
 AnySystem = OverdampedSystem | StochasticSystem | MolecularSystem
+
+
+def of_equations(system: AnySystem) -> System:
+    """The same system. **Raises:** `InputError` for a molecule, which has no drift of positions alone."""
+    if isinstance(system, MolecularSystem):
+        raise InputError("system.kind", "be overdamped or sde for this", "openmm")
+    return system
 
 
 def observed_space(system: AnySystem, coarse: CoarseVariable) -> Space:
@@ -96,7 +108,7 @@ def observed_space(system: AnySystem, coarse: CoarseVariable) -> Space:
 
 
 def exposed(system: AnySystem, states: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n ..."]:
-    """What a user sees of simulated states: positions `(n, atoms, 3)` of a molecule, else what is observed, `(n, Y)`."""
+    """What a user sees of states: positions `(n, atoms, 3)` of a molecule, else what is observed, `(n, Y)`."""
     if isinstance(system, MolecularSystem):
         return np.asarray(states).reshape(-1, system.atoms, 3)
     return np.asarray(jax.vmap(system.observe)(jnp.asarray(states)))

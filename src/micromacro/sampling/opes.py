@@ -83,7 +83,8 @@ def opes(
     parts, change = [], []
     for chunk in range(settings.steps // chunk_steps):
         state = engine.start(windows, position)
-        state, saved = engine.advance(windows, tuning, state, jax.random.fold_in(key, chunk), FRAMES, engine.frame_steps)
+        chunk_key = jax.random.fold_in(key, chunk)
+        state, saved = engine.advance(windows, tuning, state, chunk_key, FRAMES, engine.frame_steps)
         check_finite(state, windows, (chunk + 1) * chunk_steps)
         z = np.asarray(saved.coarse)[:, 0]
         at_frames = -np.asarray(_evaluate(windows.flattening, saved.coarse))[:, 0]

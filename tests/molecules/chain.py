@@ -1,0 +1,122 @@
+"""A chain of five atoms whose two torsions have an exact law, and its case file.
+
+Bonds and angles do not see the torsions, and volume in internal coordinates does not depend on torsions: the density of
+the torsions is exp(-V/kT). The second has two wells that a barrier of 12 kT keeps apart, hidden from the first.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import openmm
+
+KT = 8.31446261815324e-3 * 300.0
+ATOMS, BOND, ANGLE = 5, 0.15, 1.9
+HIDDEN, COUPLING, KNOWN = 6.0, 1.5, 1.0
+FIRST, SECOND = (0, 1, 2, 3), (1, 2, 3, 4)
+
+CASE = """
+title = "Five atoms"
+
+[system]
+kind = "openmm"
+structure = ["plus.pdb", "minus.pdb"]
+system = "system.xml"
+
+[coarse]
+kind = "torsion"
+atoms = [[0, 1, 2, 3]]
+
+[bias]
+windows = 12
+walkers = 4
+steps = 4000
+
+[generator]
+training_steps = 1500
+
+[couple]
+rounds = 2
+
+[close]
+observables = { second = "functions.py:second" }
+bursts = 300000
+"""
+
+FUNCTIONS = """
+import jax.numpy as jnp
+
+
+def second(positions):
+    a, b, c = positions[2] - positions[1], positions[3] - positions[2], positions[4] - positions[3]
+    return jnp.where(a @ jnp.cross(b, c) > 0, 1.0, 0.0)
+"""
+
+
+def energy(first, second):
+    """V/kT of the two torsions."""
+    hidden = HIDDEN * (1 + np.cos(2 * second))
+    return hidden + COUPLING * np.cos(first) * np.sin(second) + KNOWN * np.cos(2 * first + 0.5)
+
+
+def exact(first):
+    """F in kT, smallest 0, and P(second > 0) at given values of the first torsion, by quadrature."""
+    angle = np.linspace(-np.pi, np.pi, 2000, endpoint=False)
+    weight = np.exp(-energy(first[:, None], angle))
+    free_energy = -np.log(weight.sum(axis=1))
+    return free_energy - free_energy.min(), weight[:, angle > 0].sum(axis=1) / weight.sum(axis=1)
+
+
+def chain_system() -> openmm.System:
+    """The forces."""
+    system = openmm.System()
+    bonds, angles = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
+    for atom in range(ATOMS):
+        system.addParticle(12.0)
+        if atom > 0:
+            bonds.addBond(atom - 1, atom, BOND, 1e5)
+        if atom > 1:
+            angles.addAngle(atom - 2, atom - 1, atom, ANGLE, 500.0)
+    first, second = "dihedral(p1, p2, p3, p4)", "dihedral(p2, p3, p4, p5)"
+    torsions = openmm.CustomCompoundBondForce(
+        ATOMS,
+        f"{KT} * ({HIDDEN} * (1 + cos(2 * {second})) + {COUPLING} * cos({first}) * sin({second})"
+        f" + {KNOWN} * cos(2 * {first} + 0.5))",
+    )
+    torsions.addBond(list(range(ATOMS)))
+    for force in (bonds, angles, torsions):
+        system.addForce(force)
+    return system
+
+
+def positions(first: float, second: float) -> np.ndarray:
+    """The chain with given torsions, `(5, 3)` in nm."""
+    placed = [np.zeros(3), np.array([BOND, 0.0, 0.0])]
+    placed.append(placed[1] + BOND * np.array([-np.cos(ANGLE), np.sin(ANGLE), 0.0]))
+    for torsion in (first, second):
+        a, b, c = placed[-3:]
+        axis = (c - b) / np.linalg.norm(c - b)
+        normal = np.cross(b - a, axis)
+        normal /= np.linalg.norm(normal)
+        direction = [-np.cos(ANGLE), np.sin(ANGLE) * np.cos(torsion), np.sin(ANGLE) * np.sin(torsion)]
+        placed.append(c + BOND * np.array(direction) @ np.stack([axis, np.cross(normal, axis), normal]))
+    return np.array(placed)
+
+
+def pdb(coordinates: np.ndarray) -> str:
+    """A PDB file of the chain."""
+    lines = [
+        f"ATOM  {index + 1:>5}  C{index + 1}  CHN A   1    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C"
+        for index, (x, y, z) in enumerate(10 * coordinates)
+    ]
+    return "\n".join([*lines, "END", ""])
+
+
+def write_case(folder: Path) -> Path:
+    """The case file with all that it names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, second in (("plus", np.pi / 2), ("minus", -np.pi / 2)):
+        (folder / f"{name}.pdb").write_text(pdb(positions(1.0, second)))
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(chain_system()))
+    (folder / "functions.py").write_text(FUNCTIONS)
+    (folder / "case.toml").write_text(CASE)
+    return folder / "case.toml"

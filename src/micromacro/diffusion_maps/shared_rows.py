@@ -5,10 +5,12 @@ that others use too, or on arrays as slim as these, they take many times as long
 and the threads share blocks of rows, of a size that does not depend on their number: nor do results.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from scipy.sparse import csr_array, vstack
 from threadpoolctl import threadpool_limits
 
 WORKERS = 4  # more threads than these wait for memory
-BLOCK_ROWS = 4096  # of a tall array: so many rows of forty columns stay in a core's own memory
+BLOCK_ROWS = 4096  # at most; so many rows of forty columns stay in a core's own memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,10 @@ class SharedRows:
         return np.concatenate(parts)
 
     def _each(self, function: Callable[[slice], Any], count: int) -> list[Any]:
-        blocks = [slice(start, min(start + BLOCK_ROWS, count)) for start in range(0, count, BLOCK_ROWS)]
-        return list(self.pool.map(function, blocks))
+        if count <= BLOCK_ROWS:
+            return [function(slice(0, count))]
+        ends = np.linspace(0, count, 1 + WORKERS * math.ceil(count / (WORKERS * BLOCK_ROWS))).astype(int)
+        return list(self.pool.map(function, [slice(*pair) for pair in pairwise(ends)]))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from micromacro.coupling.learning import fit_generator
 from micromacro.coupling.pairs import blurred_pairs, padding_cells
 from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round, schedule_for
 from micromacro.coupling.seeding import seeded_round
+from micromacro.errors import InputError
 from micromacro.generators.family import Family
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.generators.kinds import family
@@ -100,11 +101,16 @@ def engine_for(case: Case, evaluations: int = 0, workers: int | None = None, pla
 
     - `workers`: processes of a molecule's, as many as cores where left out.
     - `platform`: of OpenMM for a molecule, the fastest where left out.
+
+    **Raises:** `InputError` for several workers where the system is no molecule.
     """
     if isinstance(case.system, MolecularSystem):
         from micromacro.sampling.openmm_engine import OpenMMEngine
 
         return OpenMMEngine(case.system, case.coarse, evaluations, workers=workers, platform=platform)
+    if workers not in (None, 1):
+        remedy = "The walkers of other systems advance together in one process, on all cores."
+        raise InputError("--workers", "be 1 where the system is no molecule", workers, remedy=remedy)
     return JaxEngine(case.system, case.coarse, evaluations)
 
 

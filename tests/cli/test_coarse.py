@@ -51,13 +51,16 @@ WRONG = {
     "another size": (np.zeros((4, 3)), "q must be observed states (n, 2); got shape (4, 3)."),
     "one state without rows": (
         np.zeros(2),
-        "STATES must hold finite numbers of shape (n, D); got float64 of shape (2,).",
+        "STATES must hold finite numbers of shape (n, D), or (n, atoms, 3) of a molecule; got float64 of shape (2,).",
     ),
     "not finite": (
         np.array([[0.0, np.nan]]),
-        "STATES must hold finite numbers of shape (n, D); got float64 of shape (1, 2).",
+        "STATES must hold finite numbers of shape (n, D), or (n, atoms, 3) of a molecule; got float64 of shape (1, 2).",
     ),
-    "text": (np.array([["a", "b"]]), "STATES must hold finite numbers of shape (n, D); got <U1 of shape (1, 2)."),
+    "text": (
+        np.array([["a", "b"]]),
+        "STATES must hold finite numbers of shape (n, D), or (n, atoms, 3) of a molecule; got <U1 of shape (1, 2).",
+    ),
 }
 
 

@@ -200,3 +200,8 @@ def test_unknown_requests_are_refused():
 def test_walkers_agree_on_a_circle_without_a_generator(tmp_path):
     result = run(ring_case(), tmp_path / "out", method="umbrella")
     assert result.summary["consistency"]["mixing"]["passed"] is True
+
+
+def test_several_workers_are_for_molecules(tmp_path):
+    with pytest.raises(InputError, match="--workers must be 1 where the system is no molecule; got 2"):
+        run(small_hidden_barrier(), tmp_path / "out", workers=2)

@@ -1,0 +1,116 @@
+"""A molecule from its case file to results, against quadrature over its two torsions."""
+
+import json
+from dataclasses import replace
+
+import mdtraj
+import numpy as np
+import pytest
+
+from micromacro import stages
+from micromacro.cases.file import load_case
+from micromacro.coupling.moves import to_hidden
+from micromacro.errors import InputError
+from micromacro.molecules.plumed import PlumedSettings
+from micromacro.plumed_export import export_plumed
+from micromacro.run import Result, run
+from micromacro.store import Store
+from tests.molecules import chain
+
+STANDARD_ERRORS = 4.0
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return load_case(str(chain.write_case(tmp_path_factory.mktemp("chain"))))
+
+
+@pytest.fixture(scope="module")
+def coupled(case, tmp_path_factory) -> Result:
+    return run(case, tmp_path_factory.mktemp("coupled") / "out", workers=1)
+
+
+def test_free_energy_is_that_of_quadrature(coupled):
+    surface = coupled.free_energy
+    exact, _ = chain.exact(surface.grid.points[:, 0])
+    low = exact < 6
+    difference = surface.free_energy[low] - exact[low]
+    difference -= difference.mean()
+    # neighbouring cells share their errors, so that the largest of all is that of about as many as there are windows
+    assert np.sqrt(np.mean(difference**2)) < 2 * np.sqrt(np.mean(surface.stderr[low] ** 2))
+    assert np.max(np.abs(difference) / surface.stderr[low]) < STANDARD_ERRORS + 1
+
+
+def test_hidden_well_has_its_weight_at_every_value(coupled):
+    closed = coupled.closure
+    _, weight = chain.exact(closed.z[:, 0])
+    found, error = closed.observables["second"], closed.observables_stderr["second"]
+    assert np.mean(np.abs(found - weight)) < 0.06
+    assert np.max(np.abs(found - weight) / error) < STANDARD_ERRORS
+
+
+def test_generator_is_accepted_and_what_must_pass_passes(coupled):
+    assert coupled.summary["rounds"][-1]["acceptance"] > 0.3
+    passed = {name: row["passed"] for name, row in coupled.summary["consistency"].items()}
+    assert all(passed[name] for name in ("restriction", "free_energy", "conditionals", "overlap"))
+    assert coupled.summary["platform"] == "Reference"
+
+
+def test_windows_alone_are_wrong_and_say_so(case, tmp_path):
+    short = replace(case, couple=replace(case.couple, rounds=1), close=replace(case.close, bursts=0))
+    alone = run(short, tmp_path / "out", method="umbrella", workers=1)
+    assert alone.summary["consistency"]["mixing"]["passed"] is False
+    _, weight = chain.exact(alone.closure.z[:, 0])
+    # walkers began half and half, and half and half they stay
+    assert np.nanmax(np.abs(alone.closure.observables["second"] - weight)) > 0.3
+    assert "torsion 1-2-3-4" in " ".join(alone.summary["hidden_barriers"])
+
+
+def test_lifted_states_are_molecules_at_their_value(coupled):
+    lift = coupled.lift(np.array([[1.0], [-2.0]]), 40)
+    assert lift.q.shape == (80, chain.ATOMS, 3)
+    torsion = mdtraj.compute_dihedrals(mdtraj.Trajectory(lift.q, coupled.case.system.topology), [chain.FIRST])[:, 0]
+    np.testing.assert_allclose(torsion, lift.z[:, 0], atol=1e-4)
+    assert np.max(np.abs(lift.z - lift.at)) <= 0.01 * 2 * np.pi + 1e-9
+    np.testing.assert_allclose(coupled.coarse_values(lift.q), lift.z, atol=1e-9)
+    lengths = np.linalg.norm(np.diff(lift.q, axis=1), axis=2)
+    assert abs(lengths.mean() - chain.BOND) < 0.002
+    raw = coupled.lift(np.array([[1.0]]), 40, exact=False)
+    assert raw.q.shape == (40, chain.ATOMS, 3)
+    assert np.isfinite(raw.q).all()
+
+
+def test_resumed_run_is_the_same(coupled, case):
+    summary = coupled.path / "summary.json"
+    before = json.loads(summary.read_text())
+    free_energy = (coupled.path / "free_energy.csv").read_text()
+    summary.unlink()
+    again = run(case, coupled.path, resume=True, workers=1)
+    assert (coupled.path / "free_energy.csv").read_text() == free_energy
+    assert again.summary["force_evaluations"] == before["force_evaluations"]
+
+
+def test_windows_are_written_for_plumed(coupled, tmp_path):
+    inputs = export_plumed(coupled.case, Store(coupled.path), tmp_path, PlumedSettings(names=("phi",)))
+    assert len(inputs) == coupled.summary["rounds"][-1]["windows"]
+    assert "TORSION ATOMS=1,2,3,4" in inputs[0].read_text()
+
+
+def test_methods_that_need_equations_of_motion_are_refused(case, tmp_path):
+    with pytest.raises(InputError, match="micro-macro"):
+        run(case, tmp_path / "out", method="micro-macro")
+
+
+def test_states_over_the_seam_can_be_simulated(case):
+    system = case.system
+    observed = np.array(system.observe(system.initial[0]))
+    turned = observed + np.where(system.internal.space.periodic, 2 * np.pi, 0.0)
+    state, reachable = to_hidden(system, turned)
+    assert reachable
+    np.testing.assert_allclose(system.observe(state), observed, atol=1e-9)
+
+
+def test_a_case_of_the_same_coarse_variable_keeps_its_engine(case, tmp_path):
+    engine = stages.engine_for(case, workers=1, platform="Reference")
+    under_way = stages.Run(case, Store(tmp_path), stages.Progress(quiet=True), engine)
+    assert under_way.within("part", replace(case, seed=1)).engine is engine

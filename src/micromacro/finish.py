@@ -39,7 +39,9 @@ def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dat
         pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // MOST_RESERVOIR_STATES)))
         closed = _closure(run, sampled, advance)
         closed = closed if langevin is None else _with_langevin(closed, langevin)
-        return _close_record(run, sampled, pick, closed)
+        record = _close_record(run, sampled, pick, closed)
+        record.attrs["no_closure"] = langevin if isinstance(langevin, str) else ""
+        return record
 
     record = run.stage("close", plan.MOST_CLOSURE_STATES, "states", compute)
     return read_closure(record), record

@@ -19,6 +19,7 @@ from micromacro.errors import InputError
 from micromacro.pipeline import Sampled
 from micromacro.sampling.windows import Windows
 
+SERIES = "diffusion"
 PILOT_SHARE = 0.1
 LEAST_TIME = 200.0
 """In ps, of all walkers of a window: shorter series do not show how slowly friction relaxes."""
@@ -85,7 +86,7 @@ def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
             }
         )
 
-    return run.stage("diffusion", most, "steps", compute)
+    return run.stage(SERIES, most, "steps", compute)
 
 
 def _longer(

@@ -32,6 +32,7 @@ from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.long_run import sample_long_run
+from micromacro.molecular_passages import passages
 from micromacro.molecules.imported import read_own_data
 from micromacro.molecules.system import MolecularSystem, exposed, observed_space
 from micromacro.own_data import sampled_from_data, thermal_energy
@@ -100,7 +101,7 @@ def run(
         under_way, coarsening = learn_coarse(under_way)
         case = under_way.case
     sampled = _sample(under_way, method)
-    closed, _ = finish.close_stage(under_way, sampled)
+    closed, closing = finish.close_stage(under_way, sampled)
     reduction = reduce_stages(under_way, sampled, closed)
     raw = finish.raw_draws(under_way, sampled)
     checks = run_checks(under_way, sampled, reduction, raw)
@@ -129,12 +130,19 @@ def run(
         "chain": sampled.chain,
         "generator_quality": quality and quality.as_dict(),
         "reduction": reduction.as_dict(),
+        "passages": _passages(under_way, sampled),
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
     }
-    summary["notes"] = _notes(case, sampled, method)
+    summary["notes"] = _notes(case, sampled, method) + _no_closure(closing.attrs.get("no_closure", ""))
     finish.write_summary(folder / SUMMARY, summary)
     return Result(folder, case, summary)
+
+
+def _passages(under_way: stages.Run, sampled: pipeline.Sampled) -> list[dict]:
+    """Passage times of a molecule between its basins; of other systems `reduction` says how they agree."""
+    molecule = isinstance(under_way.case.system, MolecularSystem) and sampled.stationary
+    return passages(under_way, sampled) if molecule else []
 
 
 def _sample(under_way: stages.Run, method: str) -> pipeline.Sampled:
@@ -156,6 +164,10 @@ def _sample_data(under_way: stages.Run) -> pipeline.Sampled:
     data, system = under_way.case.data, under_way.case.system
     assert data is not None
     return sampled_from_data(under_way, read_own_data(data, thermal_energy(system)))
+
+
+def _no_closure(reason: str) -> list[str]:
+    return [f"no closure: {reason}"] if reason else []
 
 
 def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:

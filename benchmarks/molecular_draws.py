@@ -65,9 +65,8 @@ def main() -> None:
         f"  median energy above that of corrected states: mean {difference.mean():.2f}, worst {difference.max():.2f} kT"
     )
     print(f"  right chirality: {right_handed(system, raw).sum()} of {len(raw)}")
-    print(
-        f"  not finite: {np.sum(~np.isfinite(raw).all(axis=(1, 2)))}; more than {CLASH:g} kT too high: {clashes.mean():.2%}"
-    )
+    print(f"  not finite: {np.sum(~np.isfinite(raw).all(axis=(1, 2)))}")
+    print(f"  more than {CLASH:g} kT above the median of corrected states: {clashes.mean():.2%}")
     quality = json.loads((asked.out / "summary.json").read_text(encoding="utf-8"))["generator_quality"] or {}
     for name in ("effective_fraction", "acceptance", "classifier_accuracy"):
         print(f"  {name}: {quality.get(name)}")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from micromacro import plan, stages
 from micromacro.closures.generator import projected_terms
@@ -36,7 +36,7 @@ def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dat
 
     def compute(advance: Callable) -> xr.Dataset:
         found = sampled.estimate
-        pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // MOST_RESERVOIR_STATES)))
+        pick = _some(run, len(found.position), MOST_RESERVOIR_STATES)
         closed = _closure(run, sampled, advance)
         closed = closed if langevin is None else _with_langevin(closed, langevin)
         record = _close_record(run, sampled, pick, closed)
@@ -45,6 +45,13 @@ def close_stage(run: stages.Run, sampled: Sampled) -> tuple[ClosureTable, xr.Dat
 
     record = run.stage("close", plan.MOST_CLOSURE_STATES, "states", compute)
     return read_closure(record), record
+
+
+def _some(run: stages.Run, count: int, most: int) -> Int[np.ndarray, "some"]:
+    """At most so many of all states, at random: every so many of them might be of the same walkers."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng([run.case.seed, 3]).choice(count, most, replace=False))
 
 
 def _with_langevin(closed: ClosureTable, langevin: ClosureTable | str) -> ClosureTable:
@@ -66,9 +73,9 @@ def _terms(run: stages.Run, position: Float[np.ndarray, "n D"]) -> tuple[np.ndar
 
 def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTable:
     case, found = run.case, sampled.estimate
-    left = plan.MOST_CLOSURE_STATES if case.budget is None else case.budget - run.engine.evaluations
-    count = int(max(1, min(plan.MOST_CLOSURE_STATES, left)))
-    pick = np.arange(0, len(found.position), max(1, -(-len(found.position) // count)))
+    free = case.budget is None or isinstance(case.system, MolecularSystem)
+    left = plan.MOST_CLOSURE_STATES if free else max(1, case.budget - run.engine.evaluations)
+    pick = _some(run, len(found.position), min(plan.MOST_CLOSURE_STATES, left))
     position = found.position[pick]
     drift, diffusion = _terms(run, position)
     advance(len(pick))

@@ -73,9 +73,10 @@ def _terms(run: stages.Run, position: Float[np.ndarray, "n D"]) -> tuple[np.ndar
 
 def _closure(run: stages.Run, sampled: Sampled, advance: Callable) -> ClosureTable:
     case, found = run.case, sampled.estimate
-    free = case.budget is None or isinstance(case.system, MolecularSystem)
-    left = plan.MOST_CLOSURE_STATES if free else max(1, case.budget - run.engine.evaluations)
-    pick = _some(run, len(found.position), min(plan.MOST_CLOSURE_STATES, left))
+    most = plan.MOST_CLOSURE_STATES
+    if case.budget is not None and not isinstance(case.system, MolecularSystem):
+        most = max(1, min(most, case.budget - run.engine.evaluations))
+    pick = _some(run, len(found.position), most)
     position = found.position[pick]
     drift, diffusion = _terms(run, position)
     advance(len(pick))

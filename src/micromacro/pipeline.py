@@ -113,7 +113,8 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
             run, windows, result, current, local if not segments else segments[-1], budget.part
         )
         batch = windows.count * sizes.walkers
-        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded, chunk=plan.chunk_steps(case))
+        chunk, repair = plan.chunk_steps(case), run.engine.repair_cost
+        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded, chunk=chunk, repair=repair)
         left = case.couple.rounds + 1 - number
         reserve = closure_reserve(case, share)
         steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)

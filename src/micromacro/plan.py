@@ -115,13 +115,15 @@ class Budget:
             )
 
 
-def round_overhead(cycles: int, *, coupled: bool, seeded: bool = False, chunk: int = CHUNK_STEPS) -> int:
+def round_overhead(
+    cycles: int, *, coupled: bool, seeded: bool = False, chunk: int = CHUNK_STEPS, repair: int = 0
+) -> int:
     """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density.
 
-    `chunk`: steps of the chunks by which chains are tuned.
+    `chunk`: steps of the chunks by which chains are tuned; `repair`: evaluations that make a raw draw fit for dynamics.
     """
     if seeded:
-        return 2 + RELAXATION_CHUNKS * chunk
+        return 2 + repair + RELAXATION_CHUNKS * chunk
     return 1 + ADAPT_CHUNKS * chunk + (SEED_MOVES + cycles if coupled else 0)
 
 

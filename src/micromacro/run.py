@@ -179,6 +179,11 @@ def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:
         notes.append("the [data] section was not used: method data estimates from it")
     if not case.system.has_density:
         notes.append("uncorrected: the system has no log_density, so averages are those of its own long run")
+    if isinstance(case.system, MolecularSystem) and isinstance(sampled.generator, Generator):
+        notes.append(
+            "draws of the generator were minimised and relaxed by dynamics, and only seeded the windows: hidden wells "
+            "have the proportions of its training data"
+        )
     if not sampled.stationary:
         notes.append("ξ was still drifting at the end of the run: it has conditionals but no free energy")
     if case.system.has_density and case.system.hidden is None and method == "coupled":

@@ -67,7 +67,10 @@ def seed(
     positions: Float[Array, "windows walkers D"],
     key: Key[Array, ""],
 ) -> Float[Array, "windows walkers D"]:
-    """Draws at the centre of every window where they can be simulated, `positions` elsewhere; one evaluation each."""
+    """Draws at the centre of every window where they can be simulated, `positions` elsewhere.
+
+    Those of a molecule are minimised a little first. One evaluation each besides those of `Engine.repaired`.
+    """
 
     @eqx.filter_jit
     def batch(generator, centers, positions, keys):
@@ -79,6 +82,8 @@ def seed(
 
     keys = jax.random.split(key, positions.shape[:2])
     drawn = batch(generator, windows.centers, positions, keys)
+    repaired = engine.repaired(drawn.reshape(-1, drawn.shape[-1])).reshape(drawn.shape)
+    drawn = jnp.where(jnp.all(jnp.isfinite(repaired), axis=-1, keepdims=True), repaired, positions)
     there = engine.start(windows, drawn)
     usable = jnp.isfinite(there.log_target) & jnp.all(jnp.isfinite(there.gradient), axis=-1)
     return jnp.where(usable[..., None], drawn, positions)

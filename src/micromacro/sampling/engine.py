@@ -66,6 +66,15 @@ class Engine(Protocol):
         """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2."""
         ...
 
+    @property
+    def repair_cost(self) -> int:
+        """Force evaluations of `repaired` at most, for each state."""
+        ...
+
+    def repaired(self, positions: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Raw draws as states that dynamics can start from; not finite where that fails."""
+        ...
+
 
 @dataclass
 class JaxEngine:
@@ -109,6 +118,15 @@ class JaxEngine:
         """The logarithm of the density of each state; one evaluation each."""
         self.evaluations += positions.shape[0]
         return self._log_density(positions)
+
+    @property
+    def repair_cost(self) -> int:
+        """None: adjusted moves go on from anywhere."""
+        return 0
+
+    def repaired(self, positions: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """The states themselves."""
+        return positions
 
     def exchange(self, windows: Windows, walkers: Walker, key: Key[Array, ""], *, even: bool) -> tuple[Walker, Array]:
         """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2; needs no new evaluation."""

@@ -26,6 +26,8 @@ from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows, window_energy
 
 FREE = "free"
+REPAIR_ITERATIONS, REPAIR_TOLERANCE = 50, 300.0
+"""Of raw draws, until their root-mean-square force in kJ/mol/nm is about that of dynamics at room temperature."""
 LARGEST_BATCH = 4096
 """States whose coarse values are computed at once; smaller batches are filled up to a power of two."""
 
@@ -170,6 +172,16 @@ class OpenMMEngine:
         answers = self._pool.run("minimise", tasks)
         self.evaluations += sum(count for _, count in answers)
         return np.concatenate([np.zeros((0, states.shape[1])), *(found for found, _ in answers)])
+
+    @property
+    def repair_cost(self) -> int:
+        """Iterations of the minimiser, and the start."""
+        return REPAIR_ITERATIONS + 1
+
+    def repaired(self, positions: Float[Array, "n D"]) -> Float[Array, "n D"]:
+        """Raw draws with clashes minimised away; NaN where that fails."""
+        found = self.minimised(np.asarray(positions), tolerance=REPAIR_TOLERANCE, iterations=REPAIR_ITERATIONS)
+        return jnp.asarray(found)
 
     def close(self) -> None:
         """End the worker processes; they start again when they are needed."""

@@ -27,19 +27,19 @@ kind = "torsion"
 atoms = [[0, 1, 2, 3]]
 
 [bias]
-windows = 12
+windows = 10
 walkers = 4
-steps = 4000
+steps = 2000
 
 [generator]
-training_steps = 1500
+training_steps = 1000
 
 [couple]
-rounds = 2
+rounds = 1
 
 [close]
 observables = { second = "functions.py:second" }
-bursts = 300000
+bursts = 100000
 """
 
 FUNCTIONS = """

@@ -211,6 +211,8 @@ def _difference(first: ClosureTable, second: ClosureTable, allowance: float) -> 
 
 def _detailed_balance(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> "_Part | str":
     case, surface = run.case, sampled.estimate.surface
+    if isinstance(case.system, MolecularSystem):
+        return "b of a molecule is that of detailed balance"
     if not isinstance(case.system, OverdampedSystem):
         return "detailed balance is known to hold for overdamped systems alone"
     if case.coarse.dimension > 2:

@@ -13,7 +13,7 @@ from micromacro.report.conformers import MOST_STRUCTURES, overlay_pictures, over
 from micromacro.report.data import ReportData
 from micromacro.report.dynamics import closure_pictures, reduced_pictures
 from micromacro.report.free_energy import free_energy_pictures
-from micromacro.report.reduction import agreement_table, lag_picture, reduction_note, routes_table
+from micromacro.report.reduction import agreement_table, lag_picture, passages_table, reduction_note, routes_table
 from micromacro.report.style import STYLE, Picture
 from micromacro.report.tables import (
     Table,
@@ -75,7 +75,7 @@ def _sections(data: ReportData) -> list[Section]:
             "Drift b and diffusion D of dz = b dt + √(2D) dW (Itô), and conditional averages.",
             closure_pictures(data) + lag_picture(data),
         ),
-        Section("Routes to the closure", reduction_note(data), tables=[routes_table(data)]),
+        Section("Routes to the closure", reduction_note(data), tables=[routes_table(data), passages_table(data)]),
         Section(
             "Reduced dynamics",
             "The closed equation alone: its stationary density should be that of the free energy, its times those of "

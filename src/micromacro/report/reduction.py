@@ -12,6 +12,8 @@ LIMITS = {
     "learned": "an equation learned from snapshots",
 }
 """How each route comes by its closure."""
+PASSAGE_KEYS = ("forward_ps", "forward_stderr_ps", "backward_ps", "backward_stderr_ps", "factor")
+OF_MOLECULES = ["windows", "D: autocorrelation of ξ in umbrella windows; b: D and F", "beyond what relaxes there", "–"]
 LEAST_SHOWN = (0.9, 1.1)
 """Ratios between these are always within the picture: what differs by less is no news."""
 
@@ -46,6 +48,8 @@ def routes_table(data: ReportData) -> Table:
     """One row per route: what it is, between which lags, what it cost, or why there is none."""
     found = data.summary.get("reduction") or {}
     bursts, learned, reasons = found.get("bursts"), found.get("learned"), found.get("reasons") or {}
+    if data.molecule is not None:
+        return Table(["route", "from", "lag", "remark"], [OF_MOLECULES], [""])
     rows, states = [["projected", LIMITS["projected"], "lag to zero", "–"]], [""]
     if bursts and bursts.get("lags"):
         lags = " and ".join(number(lag) for lag in bursts["lags"])
@@ -61,6 +65,16 @@ def routes_table(data: ReportData) -> Table:
     return Table(["route", "from", "lag", "remark"], rows, states)
 
 
+def passages_table(data: ReportData) -> Table:
+    """Between each two basins of a molecule: passage times of the reduced dynamics, and what corrects them."""
+    rows = [
+        [f"{one['from']} → {one['to']}", *(number(one.get(key)) for key in PASSAGE_KEYS), one.get("reason", "")]
+        for one in data.summary.get("passages") or []
+    ]
+    head = ["between", "there (ps)", "standard error", "back (ps)", "standard error", "factor", "remark"]
+    return Table(head, rows, [""] * len(rows))
+
+
 def agreement_table(data: ReportData) -> Table:
     """One row per time and route: reduced, full, and their ratio with its standard error."""
     rows = [
@@ -74,6 +88,12 @@ def agreement_table(data: ReportData) -> Table:
 def reduction_note(data: ReportData) -> str:
     """What is to be expected of the routes, and whether time scales separate."""
     agreement = (data.summary.get("reduction") or {}).get("agreement") or {}
+    if data.molecule is not None:
+        return (
+            "Positions of inertial dynamics have no diffusion at lag zero: D is that of times beyond all that relaxes "
+            "in a window. Passages are those of the reduced dynamics; times the factor, what inertia and memory make of "
+            "them."
+        )
     note = (
         "The projected closure is the limit of lag zero; bursts and the learned equation are read at lags beyond the "
         "fast time. They agree where hidden coordinates are much faster than ξ, and differ by the ratio of the times "

@@ -91,8 +91,8 @@ def reduction_note(data: ReportData) -> str:
     if data.molecule is not None:
         return (
             "Positions of inertial dynamics have no diffusion at lag zero: D is that of times beyond all that relaxes "
-            "in a window. Passages are those of the reduced dynamics; times the factor, what inertia and memory make of "
-            "them."
+            "in a window. Passages are those of the reduced dynamics; times the factor, what inertia and memory make "
+            "of them."
         )
     note = (
         "The projected closure is the limit of lag zero; bursts and the learned equation are read at lags beyond the "

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from micromacro.diffusion_maps.shared_rows import SharedRows
 
 RESIDUAL = 1e-11  # norm of what is left of each mode
-STEPS = 60  # about a dozen are needed
+STEPS = 60  # ten to twenty-five are needed, and more where the slowest modes are strays
 DEPENDENT = 1e-10  # squared length of what is new in a direction, below which it is left out
 
 

@@ -135,7 +135,7 @@ def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: C
                 {"long_name": "log weight in the unbiased ensemble"},
             ),
             "blur": ("component", sampled.blur),
-            "scale": (("state", "other_state"), sampled.scale),
+            "scale": (("direction", "other_direction"), sampled.scale),
             "inefficiency": max(1.0, inefficient * len(pick) / len(found.position)),
             "relaxation_time": ((), 0.5 * inefficient * sampled.frame_time, {"units": "time, zero where unknown"}),
         },

@@ -65,7 +65,7 @@ def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
         raise InputError("[close] bursts", requirement, most)
 
     def compute(advance: Callable) -> xr.Dataset:
-        tuning = _no_tuning(windows, case.system.dimension)
+        tuning = _no_tuning(windows)
         pilot_frames = max(fewest, int(PILOT_SHARE * most / (count * walkers * PILOT_INTERVAL)))
         some = np.arange(0, count, 4)
         pilot = _series(run, windows, positions, tuning, some, pilot_frames, PILOT_INTERVAL, 700, advance)
@@ -112,10 +112,9 @@ def _windows(run: stages.Run, sampled: Sampled) -> tuple[Windows, Float[np.ndarr
     return windows, nearby_states(sampled.estimate, run.case.coarse, centers, sizes.walkers, rng)
 
 
-def _no_tuning(windows: Windows, dimension: int) -> stages.Tuning:
+def _no_tuning(windows: Windows) -> stages.Tuning:
     """What an engine without adjusted moves is given."""
-    scale = jnp.broadcast_to(jnp.eye(dimension), (windows.count, dimension, dimension))
-    return stages.Tuning(jnp.ones(windows.count), scale)
+    return stages.Tuning(jnp.ones(windows.count), jnp.ones((windows.count, 1, 1)))
 
 
 def _series(

@@ -164,10 +164,12 @@ def _check_bias(coarse: CoarseVariable, imported: ImportedFrames, states: Weight
             raise InputError(f"data.windows[{number}]", requirement, given, source=source, remedy=remedy)
 
 
-def _local_scale(run: stages.Run, found: Estimate) -> Float[np.ndarray, "D D"]:
+def _local_scale(run: stages.Run, found: Estimate) -> Float[np.ndarray, "S S"]:
     """The shape of local moves: how states scatter about the mean of their cell of ξ; none for molecules."""
     dimension = run.case.system.dimension
-    if isinstance(run.case.system, MolecularSystem) or dimension > LARGEST_SCALED:
+    if isinstance(run.case.system, MolecularSystem):
+        return np.eye(1)
+    if dimension > LARGEST_SCALED:
         return np.eye(dimension)
     cell = coarse_grid(run.case.coarse).cell(found.pool.coarse) + 1
     count = np.maximum(np.bincount(cell), 1)

@@ -34,7 +34,7 @@ class Sampled:
 
     - `segments`: what counts, in order; `estimate`: all of it pooled.
     - `start`: which starting point each walker of a window came from.
-    - `blur`: of the windows `(d,)`; `scale`: of the local sampler, `(D, D)`.
+    - `blur`: of the windows `(d,)`; `scale`: of the local sampler, `(S, S)` as in `Tuning`.
     - `generator`: the last trained, where there is one; `log_weight`: of its draws in the last round.
     - `rounds`: number, acceptance, change of F in kT, windows, of each round.
     - `local`: the run by local moves alone, by which hidden relaxation is judged.
@@ -48,7 +48,7 @@ class Sampled:
     estimate: Estimate
     start: Int[np.ndarray, "walkers"]
     blur: Float[np.ndarray, "d"]
-    scale: Float[np.ndarray, "D D"]
+    scale: Float[np.ndarray, "S S"]
     generator: Generator | DensityGenerator | None = None
     log_weight: Float[np.ndarray, "draws windows"] | None = None
     rounds: tuple[dict, ...] = ()
@@ -125,7 +125,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         if coupled and _needs_training(history):
             data = segments[-1:] or [local, *explored.segments]
             generator = stages.learn_stage(run, number, data, windows.width, generator)
-        schedule = schedule_for(steps, cycles, batch)
+        schedule = schedule_for(steps, cycles, batch, plan.most_frames(case))
         labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
         windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)
         segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled))
@@ -246,7 +246,7 @@ def sample_unbiased(run: stages.Run) -> Sampled:
     plan.Budget(case.budget).require(
         run.engine.evaluations + reserve + walkers * (overhead + plan.FEWEST_STEPS), "these walkers"
     )
-    schedule = schedule_for(steps, UNBIASED_FRAMES, walkers)
+    schedule = schedule_for(steps, UNBIASED_FRAMES, walkers, plan.most_frames(case))
     windows, result = stages.unbiased_stage(run, exploration, walkers, schedule)
     segment = equilibrated(case.system.observe, windows, result.frames)
     found = estimate(case.coarse, [segment], 0)
@@ -290,7 +290,6 @@ def sample_generator(run: stages.Run) -> Sampled:
 
 
 def _as_round(segment: Segment, log_weight: np.ndarray) -> Round:
-    dimension = segment.frames.position.shape[-1]
-    scale = jnp.broadcast_to(jnp.eye(dimension), (segment.windows.count, dimension, dimension))
-    tuning = stages.Tuning(jnp.ones(segment.windows.count), scale)
+    count = segment.windows.count
+    tuning = stages.Tuning(jnp.ones(count), jnp.ones((count, 1, 1)))
     return Round(segment.frames, segment.frames.position[-1], tuning, np.ones(segment.windows.count), log_weight, None)

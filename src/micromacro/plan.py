@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro.cases.case import Case, ExploreSettings
-from micromacro.coupling.rounds import ADAPT_CHUNKS, SEED_MOVES
+from micromacro.coupling.rounds import ADAPT_CHUNKS, MOST_FRAMES, SEED_MOVES
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
 from micromacro.estimates.discovered import MOST_WELLS, discovery_cost
@@ -18,6 +18,7 @@ from micromacro.sampling.windows import window_spacing
 
 EXPLORERS = 32
 MOLECULE_EXPLORERS = 8
+MOST_NUMBERS = 100_000_000
 BURN_IN_CHUNKS = 12
 FEWEST_STEPS = 100
 MOST_CLOSURE_STATES = 100_000
@@ -70,6 +71,11 @@ def exploration(case: Case, starts: int | None = None) -> int:
     """Force evaluations of the short unbiased runs from `starts` points, all of the case where left out."""
     count = len(case.system.initial) if starts is None else starts
     return exploration_cost(count, explorers(case), case.system.frame_steps)
+
+
+def most_frames(case: Case) -> int:
+    """States that a round may save: fewer of a system so large that they would not fit into memory."""
+    return min(MOST_FRAMES, MOST_NUMBERS // case.system.dimension)
 
 
 def cycles_for(case: Case) -> int:

@@ -29,7 +29,7 @@ def exploration_record(exploration: Exploration) -> xr.Dataset:
         {
             "position": ((*batch, "state"), exploration.position, {"units": "of the state"}),
             "coarse": ((*batch, "component"), exploration.coarse, {"units": "of the coarse variable"}),
-            "scale": (("state", "other_state"), exploration.scale),
+            "scale": (("direction", "other_direction"), exploration.scale),
             "spread": ("component", exploration.spread),
             "step_size": exploration.step_size,
         }
@@ -105,7 +105,7 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
             "acceptance": ("window", np.asarray(frames.acceptance)),
             "last": (("window", "walker", "state"), np.asarray(result.last)),
             "step_size": ("window", np.asarray(result.tuning.step_size)),
-            "scale": (("window", "state", "other_state"), np.asarray(result.tuning.scale)),
+            "scale": (("window", "direction", "other_direction"), np.asarray(result.tuning.scale)),
         },
         attrs={"periodic": [int(flag) for flag in windows.flattening.periodic]},
     )

@@ -298,7 +298,7 @@ def flattening_padding(run: Run, windows: Windows) -> int:
 
 def plan_schedule(run: Run, steps: int, batch: int) -> Schedule:
     """The schedule of a round of `steps` local steps."""
-    return schedule_for(steps, plan.cycles_for(run.case), batch)
+    return schedule_for(steps, plan.cycles_for(run.case), batch, plan.most_frames(run.case))
 
 
 def canonical_frames(run: Run, frames: Frames) -> Frames:

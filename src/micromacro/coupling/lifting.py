@@ -27,7 +27,7 @@ class Reservoir:
     """Equilibrated states to lift from.
 
     `position` `(n, D)`, `coarse` `(n, d)`; `flat_weight` `(n,)`, the inverse of their density in ξ; `inefficiency`: how
-    many of them count as one independent; `free_energy`: a table of F in kT; `blur` `(d,)`; `scale` `(D, D)` of the
+    many of them count as one independent; `free_energy`: a table of F in kT; `blur` `(d,)`; `scale` `(S, S)` of the
     local sampler.
     """
 
@@ -37,7 +37,7 @@ class Reservoir:
     inefficiency: float
     free_energy: Table
     blur: Float[np.ndarray, "d"]
-    scale: Float[np.ndarray, "D D"]
+    scale: Float[np.ndarray, "S S"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def lift_exact(
     stiffness = (NARROWER / width) ** 2
     windows = Windows(jnp.asarray(z)[None], jnp.asarray(stiffness), reservoir.free_energy)
     walkers = engine.start(windows, jnp.asarray(seeds.position)[None])
-    tuning = Tuning(jnp.full(1, 0.3), _narrow_scale(engine, seeds.position, reservoir, stiffness)[None])
+    scale = _narrow_scale(engine, seeds.position, reservoir, stiffness) if engine.adjusted else reservoir.scale
+    tuning = Tuning(jnp.full(1, 0.3), jnp.asarray(scale)[None])
     relaxed = adapt(engine, windows, walkers, tuning, key, RELAXATION_CHUNKS, rescale=False).walkers
     position, values = np.asarray(relaxed.position[0]), np.asarray(relaxed.coarse[0])
     inside = np.all(np.abs(np.asarray(coarse.difference(values, z))) <= width, axis=1)

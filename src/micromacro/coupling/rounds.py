@@ -17,6 +17,7 @@ from micromacro.systems.model import FRAME_STEPS
 
 SEED_MOVES = 5
 ADAPT_CHUNKS = 4
+MOST_FRAMES = 160_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Round:
     start: Int[np.ndarray, "windows walkers"] | None = None
 
 
-def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = 160_000) -> Schedule:
+def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = MOST_FRAMES) -> Schedule:
     """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch."""
     cycles = max(1, min(cycles, steps))
     per_cycle = max(1, min(5, steps // cycles, most_frames // (batch * cycles)))

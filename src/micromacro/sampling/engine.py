@@ -16,10 +16,13 @@ from micromacro.systems.model import System
 
 
 class Tuning(NamedTuple):
-    """What the local sampler adapted in each window: step size `(windows,)` and scale `(windows, D, D)`."""
+    """What the local sampler adapted in each window: step size `(windows,)` and scale `(windows, S, S)`.
+
+    S is the dimension of the state, and 1 where moves are not adjusted.
+    """
 
     step_size: Float[Array, "windows"]
-    scale: Float[Array, "windows D D"]
+    scale: Float[Array, "windows S S"]
 
 
 class Chunk(NamedTuple):
@@ -38,6 +41,11 @@ class Engine(Protocol):
     evaluations: int
     system: Any
     coarse: CoarseVariable
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether local moves are accepted or refused, so that their size is to be tuned."""
+        ...
 
     @property
     def frame_steps(self) -> int:
@@ -92,6 +100,11 @@ class JaxEngine:
         self._advance = jax.jit(self._advance_batch, static_argnames=("frames", "interval"))
         self._log_density = jax.jit(jax.vmap(self.system.log_density))
         self._swap = jax.jit(self._swap_neighbours, static_argnames="even")
+
+    @property
+    def adjusted(self) -> bool:
+        """They are."""
+        return True
 
     @property
     def frame_steps(self) -> int:

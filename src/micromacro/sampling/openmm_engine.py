@@ -75,6 +75,11 @@ class OpenMMEngine:
         self._group = _free_group(self.system.forces)
 
     @property
+    def adjusted(self) -> bool:
+        """They are not: the time step is that of the system."""
+        return False
+
+    @property
     def frame_steps(self) -> int:
         """That of the system."""
         return self.system.frame_steps

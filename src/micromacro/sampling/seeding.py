@@ -23,14 +23,14 @@ NEAREST_SEEDS = 8
 class Exploration:
     """Short unbiased runs, one group of walkers for each starting point.
 
-    `position` `(frames, starts, walkers, D)`, `coarse` `(frames, starts, walkers, d)`; `scale` `(D, D)` and `step_size`
+    `position` `(frames, starts, walkers, D)`, `coarse` `(frames, starts, walkers, d)`; `scale` `(S, S)` and `step_size`
     of the local sampler; `spread` `(d,)`: the smallest standard deviation of ξ within a start.
     """
 
     position: Float[np.ndarray, "frames starts walkers D"]
     coarse: Float[np.ndarray, "frames starts walkers d"]
     step_size: float
-    scale: Float[np.ndarray, "D D"]
+    scale: Float[np.ndarray, "S S"]
     spread: Float[np.ndarray, "d"]
 
 
@@ -74,7 +74,8 @@ def explore(
     state = engine.start(windows, start)
     check_finite(state, windows, 0)
     tune_key, run_key = jax.random.split(key)
-    tuned = adapt(engine, windows, state, first_tuning(*initial.shape), tune_key, 24, rescale=True)
+    begin = first_tuning(len(initial), initial.shape[1] if engine.adjusted else 1)
+    tuned = adapt(engine, windows, state, begin, tune_key, 24, rescale=True)
     _, saved = engine.advance(windows, tuned.tuning, tuned.walkers, run_key, 4 * FRAMES, engine.frame_steps)
     spread = np.asarray(_spread(coarse, saved)).min(axis=0)
     scale = np.linalg.cholesky(np.mean([s @ s.T for s in np.asarray(tuned.tuning.scale)], axis=0))
@@ -114,7 +115,7 @@ def pull(
     count = len(goal)
     path = np.asarray(coarse.difference(jnp.asarray(goal), jnp.asarray(begin[1])))
     moving = Windows(jnp.asarray(begin[1]), windows.stiffness, zero_table(coarse, BIAS_POINTS))
-    scale = jnp.broadcast_to(jnp.asarray(exploration.scale), (count, dimension, dimension))
+    scale = jnp.broadcast_to(jnp.asarray(exploration.scale), (count, *exploration.scale.shape))
     step_size = np.full((windows.count, walkers), exploration.step_size)
     position = jnp.asarray(begin[0])[:, None, :]
     for chunk in range(PULLS):

@@ -45,7 +45,8 @@ def adapt(
     """Burn in for `chunks` chunks of `FRAMES` frames, steering the acceptance of every window to `ACCEPTANCE`.
 
     With `rescale` the scale of each window becomes the square root of the covariance *within* its walkers, halfway
-    through: within, because walkers in different hidden wells say nothing about the size of a local move.
+    through: within, because walkers in different hidden wells say nothing about the size of a local move. Where
+    moves are not adjusted there is nothing to steer.
 
     **Raises:** `PhysicsError` where the energy or the gradient of a walker is not finite.
     """
@@ -58,7 +59,7 @@ def adapt(
         factor = jnp.exp(jnp.clip(3 * (saved.acceptance - ACCEPTANCE), -1.5, 1.0))
         tuning = tuning._replace(step_size=tuning.step_size * factor)
         frames.append(np.asarray(saved.position))
-        if rescale and chunk == chunks // 2:
+        if rescale and engine.adjusted and chunk == chunks // 2:
             kept = np.concatenate(frames[len(frames) // 2 :])
             tuning = Tuning(jnp.full_like(tuning.step_size, _natural_step(kept.shape[-1])), within_scale(kept))
     return Tuned(walkers, tuning)

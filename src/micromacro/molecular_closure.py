@@ -57,36 +57,43 @@ def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
     left = case.close.bursts if case.budget is None else case.budget - run.engine.evaluations
     most = min(case.close.bursts, left)
     windows, positions = _longer(run, most * case.system.time_step, *_windows(run, sampled))
-    count, walkers = windows.count, positions.shape[1]
-    fewest = FEWEST_FRAMES * -(-LEAST_SERIES // walkers)
-    least = count * walkers * (fewest * PILOT_INTERVAL + 1) * 2
+    least = windows.count * positions.shape[1] * (_fewest(positions) * PILOT_INTERVAL + 1) * 2
     if most < least:
         requirement = f"be at least {least}, and the budget leave as much, for series of ξ in windows"
         raise InputError("[close] bursts", requirement, most)
 
     def compute(advance: Callable) -> xr.Dataset:
-        tuning = _no_tuning(windows)
-        pilot_frames = max(fewest, int(PILOT_SHARE * most / (count * walkers * PILOT_INTERVAL)))
-        some = np.arange(0, count, 4)
-        pilot = _series(run, windows, positions, tuning, some, pilot_frames, PILOT_INTERVAL, 700, advance)
-        step = case.system.time_step
-        found = umbrella_diffusion(pilot, np.asarray(windows.centers)[some], case.coarse, PILOT_INTERVAL * step)
-        time = pilot_frames * PILOT_INTERVAL * step * walkers
-        affordable = int((most - len(some) * walkers * pilot_frames * PILOT_INTERVAL) / count) - walkers
-        planned = plan_series(found, time, step, walkers, most_steps=affordable)
-        interval = min(planned.interval, max(1, affordable // (walkers * fewest)))
-        frames = max(fewest, planned.steps // (walkers * interval))
-        every = np.arange(count)
-        series = _series(run, windows, positions, tuning, every, frames, interval, 701, advance)
+        frames, interval = _planned(run, windows, positions, most, advance)
+        every = np.arange(windows.count)
+        series = _series(run, windows, positions, every, (frames, interval), 701, advance)
         return xr.Dataset(
             {
                 "series": (("frame", "window", "walker", "component"), series, {"units": "of the coarse variable"}),
                 "centers": (("window", "component"), np.asarray(windows.centers), {"units": "of the coarse variable"}),
-                "interval": ((), interval * step, {"units": "ps"}),
+                "interval": ((), interval * case.system.time_step, {"units": "ps"}),
             }
         )
 
     return run.stage(SERIES, most, "steps", compute)
+
+
+def _planned(run: stages.Run, windows: Windows, positions: np.ndarray, most: int, advance: Callable) -> tuple[int, int]:
+    """Frames and interval of the series, from a pilot, so that all together cost `most` steps."""
+    count, walkers = positions.shape[:2]
+    step, fewest, some = run.case.system.time_step, _fewest(positions), np.arange(0, windows.count, 4)
+    frames = max(fewest, int(PILOT_SHARE * most / (count * walkers * PILOT_INTERVAL)))
+    pilot = _series(run, windows, positions, some, (frames, PILOT_INTERVAL), 700, advance)
+    found = umbrella_diffusion(pilot, np.asarray(windows.centers)[some], run.case.coarse, PILOT_INTERVAL * step)
+    affordable = (most - len(some) * walkers * (frames * PILOT_INTERVAL + 1)) // count - walkers
+    time = frames * PILOT_INTERVAL * step * walkers
+    planned = plan_series(found, time, step, walkers, most_steps=affordable)
+    interval = min(planned.interval, max(1, affordable // (walkers * fewest)))
+    return max(fewest, planned.steps // (walkers * interval)), interval
+
+
+def _fewest(positions: np.ndarray) -> int:
+    """Frames of each walker that D can be estimated from."""
+    return FEWEST_FRAMES * -(-LEAST_SERIES // positions.shape[1])
 
 
 def _longer(
@@ -112,30 +119,27 @@ def _windows(run: stages.Run, sampled: Sampled) -> tuple[Windows, Float[np.ndarr
     return windows, nearby_states(sampled.estimate, run.case.coarse, centers, sizes.walkers, rng)
 
 
-def _no_tuning(windows: Windows) -> stages.Tuning:
-    """What an engine without adjusted moves is given."""
-    return stages.Tuning(jnp.ones(windows.count), jnp.ones((windows.count, 1, 1)))
-
-
 def _series(
     run: stages.Run,
     windows: Windows,
     positions: np.ndarray,
-    tuning: stages.Tuning,
     which: np.ndarray,
-    frames: int,
-    interval: int,
+    size: tuple[int, int],
     number: int,
     advance: Callable,
 ) -> Float[np.ndarray, "frames windows walkers d"]:
-    """ξ of every walker of some windows, a few windows at a time so that the work done shows."""
+    """ξ of every walker of some windows, a few windows at a time so that the work done shows.
+
+    `size`: frames, and steps between them.
+    """
     parts = []
     for group in np.array_split(which, max(1, len(which) // 4)):
         chosen = Windows(windows.centers[group], windows.stiffness, windows.flattening)
-        some = stages.Tuning(tuning.step_size[group], tuning.scale[group])
+        # moves of a molecule are not adjusted: nothing is tuned
+        tuning = stages.Tuning(jnp.ones(len(group)), jnp.ones((len(group), 1, 1)))
         key = jax.random.fold_in(run.key(number), int(group[0]))
         walkers = run.engine.start(chosen, jnp.asarray(positions[group]))
-        _, chunk = run.engine.advance(chosen, some, walkers, key, frames, interval)
+        _, chunk = run.engine.advance(chosen, tuning, walkers, key, *size)
         parts.append(np.asarray(chunk.coarse))
-        advance(len(group) * positions.shape[1] * frames * interval)
+        advance(len(group) * positions.shape[1] * size[0] * size[1])
     return np.concatenate(parts, axis=1)

@@ -69,8 +69,6 @@ class Run:
         return Run(case, self.store, self.progress, self._engine_of(case), self.costs, part)
 
     def _engine_of(self, case: Case) -> Engine:
-        if self.case.system is case.system and self.case.coarse is case.coarse:
-            return self.engine
         workers, platform = getattr(self.engine, "workers", None), getattr(self.engine, "platform", None)
         return engine_for(case, self.engine.evaluations, workers=workers, platform=platform)
 

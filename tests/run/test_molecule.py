@@ -8,7 +8,6 @@ import mdtraj
 import numpy as np
 import pytest
 
-from micromacro import stages
 from micromacro.cases.file import load_case
 from micromacro.coupling.moves import to_hidden
 from micromacro.errors import InputError
@@ -111,9 +110,3 @@ def test_states_over_the_seam_can_be_simulated(case):
     state, reachable = to_hidden(system, turned)
     assert reachable
     np.testing.assert_allclose(system.observe(state), observed, atol=1e-9)
-
-
-def test_a_case_of_the_same_coarse_variable_keeps_its_engine(case, tmp_path):
-    engine = stages.engine_for(case, workers=1, platform="Reference")
-    under_way = stages.Run(case, Store(tmp_path), stages.Progress(quiet=True), engine)
-    assert under_way.within("part", replace(case, seed=1)).engine is engine

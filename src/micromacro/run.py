@@ -95,7 +95,8 @@ def run(
         return Result.load(folder, case)
     _prepare(folder, case, method, resume)
     began = time.monotonic()
-    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), _engine(folder, case, workers))
+    engine = _engine(folder, case, method, workers)
+    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), engine)
     coarsening = None
     if case.coarsen is not None:
         under_way, coarsening = learn_coarse(under_way)
@@ -118,7 +119,7 @@ def run(
         "corrected": case.system.has_density,
         "seed": case.seed,
         "device": str(jax.devices()[0].device_kind),
-        "platform": getattr(under_way.engine, "platform", None),
+        "platform": under_way.engine.platform,
         "force_evaluations": under_way.engine.evaluations,
         "wall_seconds": max(stored, time.monotonic() - began),
         "stages": under_way.costs,
@@ -259,18 +260,14 @@ def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if resume:
         _same_settings(folder, case, method)
+
+
+def _engine(folder: Path, case: Case, method: str, workers: int | None) -> Engine:
+    """The engine of a run, noted with its settings; one that is resumed keeps the platform on which it began."""
     path = folder / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    settings = _settings(case, method) | {"platform": stored.get("platform")}
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-
-def _engine(folder: Path, case: Case, workers: int | None) -> Engine:
-    """The engine of a run; one that is resumed keeps the platform on which it began."""
-    path = folder / SETTINGS
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    engine = stages.engine_for(case, workers=workers, platform=settings.get("platform"))
-    settings["platform"] = getattr(engine, "platform", None)
+    engine = stages.engine_for(case, workers=workers, platform=stored.get("platform"))
+    settings = _settings(case, method) | {"platform": engine.platform}
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return engine
 
@@ -285,8 +282,8 @@ class Lift:
     """Micro states conditioned on coarse values.
 
     `q` `(rows, Y)`, or `(rows, atoms, 3)` in nm of a molecule; `z` `(rows, d)`, ξ of each; `at` `(rows, d)`, what was
-    asked; `log_weight` `(rows,)`, zero where
-    draws are exact; `ess` `(m,)`, one for each value asked: how many independent draws they are worth.
+    asked; `log_weight` `(rows,)`, zero where draws are exact; `ess` `(m,)`, one for each value asked: how many
+    independent draws they are worth.
     """
 
     q: Float[np.ndarray, "rows ..."]

@@ -18,7 +18,7 @@ from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.learning import fit_generator
 from micromacro.coupling.pairs import blurred_pairs, padding_cells
-from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round, schedule_for
+from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round
 from micromacro.coupling.seeding import seeded_round
 from micromacro.errors import InputError
 from micromacro.generators.family import Family
@@ -66,11 +66,7 @@ class Run:
 
     def within(self, part: str, case: Case) -> "Run":
         """The same run in another part of it, with the case of that part; what it has cost goes on."""
-        return Run(case, self.store, self.progress, self._engine_of(case), self.costs, part)
-
-    def _engine_of(self, case: Case) -> Engine:
-        workers, platform = getattr(self.engine, "workers", None), getattr(self.engine, "platform", None)
-        return engine_for(case, self.engine.evaluations, workers=workers, platform=platform)
+        return Run(case, self.store, self.progress, self.engine.of(case.system, case.coarse), self.costs, part)
 
     def stage(self, name: str, total: float, unit: str, compute: Callable[[Callable], xr.Dataset]) -> xr.Dataset:
         """One stage: from the store where it is finished; else computed, timed, counted and stored.
@@ -92,7 +88,7 @@ class Run:
         return record
 
 
-def engine_for(case: Case, evaluations: int = 0, workers: int | None = None, platform: str | None = None) -> Engine:
+def engine_for(case: Case, workers: int | None = None, platform: str | None = None) -> Engine:
     """The engine of a case.
 
     **Arguments:**
@@ -105,11 +101,11 @@ def engine_for(case: Case, evaluations: int = 0, workers: int | None = None, pla
     if isinstance(case.system, MolecularSystem):
         from micromacro.sampling.openmm_engine import OpenMMEngine
 
-        return OpenMMEngine(case.system, case.coarse, evaluations, workers=workers, platform=platform)
+        return OpenMMEngine(case.system, case.coarse, workers=workers, platform=platform)
     if workers not in (None, 1):
         remedy = "The walkers of other systems advance together in one process, on all cores."
         raise InputError("--workers", "be 1 where the system is no molecule", workers, remedy=remedy)
-    return JaxEngine(case.system, case.coarse, evaluations)
+    return JaxEngine(case.system, case.coarse)
 
 
 def explore_stage(run: Run) -> Exploration:
@@ -292,11 +288,6 @@ def flattened(windows: Windows, table: Table) -> Windows:
 def flattening_padding(run: Run, windows: Windows) -> int:
     """Cells beyond the range that the free energy must be known on to flatten the windows at its ends."""
     return padding_cells(run.case.coarse, windows.width)
-
-
-def plan_schedule(run: Run, steps: int, batch: int) -> Schedule:
-    """The schedule of a round of `steps` local steps."""
-    return schedule_for(steps, plan.cycles_for(run.case), batch, plan.most_frames(run.case))
 
 
 def canonical_frames(run: Run, frames: Frames) -> Frames:

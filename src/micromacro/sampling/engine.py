@@ -1,6 +1,6 @@
 """The JAX engine: every walker of every window advanced in one compiled batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.sampling.exchange import exchanges
 from micromacro.sampling.mala import Walker, mala_step
 from micromacro.sampling.windows import Windows, window_energy
 from micromacro.systems.model import System
@@ -41,6 +42,15 @@ class Engine(Protocol):
     evaluations: int
     system: Any
     coarse: CoarseVariable
+
+    @property
+    def platform(self) -> str | None:
+        """Where it computes, by name, if there is a choice."""
+        ...
+
+    def of(self, system: Any, coarse: CoarseVariable) -> "Engine":
+        """An engine of the same kind for another system or coarse variable; what this one has cost goes on."""
+        ...
 
     @property
     def adjusted(self) -> bool:
@@ -100,6 +110,15 @@ class JaxEngine:
         self._advance = jax.jit(self._advance_batch, static_argnames=("frames", "interval"))
         self._log_density = jax.jit(jax.vmap(self.system.log_density))
         self._swap = jax.jit(self._swap_neighbours, static_argnames="even")
+
+    @property
+    def platform(self) -> None:
+        """No choice: that of JAX."""
+        return
+
+    def of(self, system: System, coarse: CoarseVariable) -> "JaxEngine":
+        """The engine of another system or coarse variable; what this one has cost goes on."""
+        return replace(self, system=system, coarse=coarse)
 
     @property
     def adjusted(self) -> bool:
@@ -188,20 +207,6 @@ class JaxEngine:
         return walkers, Chunk(position, coarse, log_density, jnp.mean(acceptance, axis=0))
 
     def _swap_neighbours(self, windows: Windows, walkers: Walker, key: Array, *, even: bool) -> tuple[Walker, Array]:
-        count = windows.count
-        first = np.arange(0 if even else 1, count - 1, 2)
-        partner = np.arange(count)
-        partner[first], partner[first + 1] = first + 1, first
-
-        def energy(center: Array, z: Array) -> Array:
-            return window_energy(self.coarse, center, windows.stiffness, windows.flattening, z)
-
-        batch_energy = jax.vmap(jax.vmap(energy, in_axes=(None, 0)))
-        own = batch_energy(windows.centers, walkers.coarse)
-        crossed = batch_energy(windows.centers, walkers.coarse[partner])
-        log_ratio = own + own[partner] - crossed - crossed[partner]
-        uniform = jax.random.uniform(key, walkers.log_target.shape)
-        log_uniform = jnp.log(jnp.where((np.arange(count) < partner)[:, None], uniform, uniform[partner]))
-        accepted = (log_uniform < log_ratio) & (partner != np.arange(count))[:, None]
+        partner, accepted = exchanges(self.coarse, windows, walkers.coarse, key, even=even)
         position = jnp.where(accepted[..., None], walkers.position[partner], walkers.position)
         return self._start_batch(windows, position), jnp.mean(accepted, axis=1)

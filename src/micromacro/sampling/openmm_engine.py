@@ -1,7 +1,7 @@
 """The engine of molecules: every walker of every window by OpenMM, in processes that fill the cores."""
 
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -15,6 +15,7 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.engine import Chunk, Tuning
+from micromacro.sampling.exchange import exchanges, window_energies
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.openmm_bias import is_native, native_bias, parameter_names, parameter_values
 from micromacro.sampling.openmm_function_bias import FunctionBias, coarse_of_positions, pickled
@@ -23,7 +24,7 @@ from micromacro.sampling.openmm_pool import Workers
 from micromacro.sampling.openmm_tables import tabulated
 from micromacro.sampling.openmm_tasks import advance_tasks, slices
 from micromacro.sampling.table import Table
-from micromacro.sampling.windows import Windows, window_energy
+from micromacro.sampling.windows import Windows
 
 FREE = "free"
 REPAIR_ITERATIONS, REPAIR_TOLERANCE = 50, 300.0
@@ -71,8 +72,13 @@ class OpenMMEngine:
         self._pool = Workers(self.workers, settings)
         self._values = coarse_of_positions(self.system, self.coarse)
         self._batch_values = jax.jit(jax.vmap(self.coarse_of))
-        self._biases = jax.jit(partial(_biases, self.coarse))
+        self._biases = jax.jit(partial(window_energies, self.coarse))
+        self._exchanges = jax.jit(partial(exchanges, self.coarse), static_argnames="even")
         self._group = _free_group(self.system.forces)
+
+    def of(self, system: MolecularSystem, coarse: CoarseVariable) -> "OpenMMEngine":
+        """The engine of another system or coarse variable, on the same platform; what this one has cost goes on."""
+        return replace(self, system=system, coarse=coarse)
 
     @property
     def adjusted(self) -> bool:
@@ -143,15 +149,7 @@ class OpenMMEngine:
 
     def exchange(self, windows: Windows, walkers: Walker, key: Key[Array, ""], *, even: bool) -> tuple[Walker, Array]:
         """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2; needs no new evaluation."""
-        count = windows.count
-        first = np.arange(0 if even else 1, count - 1, 2)
-        partner = np.arange(count)
-        partner[first], partner[first + 1] = first + 1, first
-        own, crossed = self._biases(windows, walkers.coarse), self._biases(windows, walkers.coarse[partner])
-        log_ratio = own + own[partner] - crossed - crossed[partner]
-        uniform = jax.random.uniform(key, walkers.log_target.shape)
-        log_uniform = jnp.log(jnp.where((np.arange(count) < partner)[:, None], uniform, uniform[partner]))
-        accepted = (log_uniform < log_ratio) & (partner != np.arange(count))[:, None]
+        partner, accepted = self._exchanges(windows, walkers.coarse, key, even=even)
         swapped = jax.tree.map(
             lambda x: jnp.where(accepted.reshape(*accepted.shape, *(1,) * (x.ndim - 2)), x[partner], x), walkers
         )
@@ -234,13 +232,6 @@ class OpenMMEngine:
         system.addForce(force)
         names = parameter_names(self.coarse.dimension, used)
         return description | {"system": openmm.XmlSerializer.serialize(system), "names": names}
-
-
-def _biases(coarse: CoarseVariable, windows: Windows, values: Array) -> Float[Array, "windows walkers"]:
-    def energy(center: Array, z: Array) -> Array:
-        return window_energy(coarse, center, windows.stiffness, windows.flattening, z)
-
-    return jax.vmap(jax.vmap(energy, in_axes=(None, 0)))(windows.centers, values)
 
 
 def _grid(table: Table) -> str:

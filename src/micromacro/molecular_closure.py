@@ -31,6 +31,8 @@ LEAST_SERIES = 16
 
 def closure_of_molecule(run: stages.Run, sampled: Sampled) -> ClosureTable | str:
     """Drift and diffusion on the grid of results, without observables; or why they are not known."""
+    if not run.store.has(run.stage_name("explore")):
+        return "the frames are given data, and no series of ξ was simulated"
     try:
         record = series_stage(run, sampled)
         fit = fit_diffusion(run.case.coarse, diffusion_of(run, record))

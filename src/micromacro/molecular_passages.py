@@ -13,6 +13,7 @@ from micromacro.closures.langevin_passages import cells_in
 from micromacro.closures.passage import transition_times
 from micromacro.closures.reduced import ReducedDynamics
 from micromacro.errors import MicromacroError
+from micromacro.finish import number
 from micromacro.molecular_closure import SERIES, diffusion_of
 from micromacro.pipeline import Sampled
 
@@ -42,13 +43,14 @@ def _between(run: stages.Run, sampled: Sampled, first: str, second: str) -> dict
         cells = [_core(cells_of, surface.free_energy) for cells_of in cells]
         times = partial(_times, cells=cells)
         found = langevin_spread(case.coarse, surface, fit, times, replicas=REPLICAS, seed=case.seed)
+        for name, value, stderr in zip(("forward", "backward"), found.value, found.stderr, strict=True):
+            row |= {f"{name}_ps": number(value), f"{name}_stderr_ps": number(stderr)}
+        # the times of the reduced dynamics stand without what corrects them
         dynamics = ReducedDynamics.from_table(langevin_closure(surface, fit), case.coarse)
         crossing = barrier_crossing(case.coarse, dynamics, diffusion, *cells)
     except MicromacroError as error:
         return row | {"reason": str(error)}
-    for name, value, stderr in zip(("forward", "backward"), found.value, found.stderr, strict=True):
-        row |= {f"{name}_ps": _number(value), f"{name}_stderr_ps": _number(stderr)}
-    return row | {"factor": _number(crossing.factor), "factor_stderr": _number(crossing.factor_stderr)}
+    return row | {"factor": number(crossing.factor), "factor_stderr": number(crossing.factor_stderr)}
 
 
 def _times(dynamics: ReducedDynamics, cells: list[np.ndarray]) -> list[float]:
@@ -58,9 +60,5 @@ def _times(dynamics: ReducedDynamics, cells: list[np.ndarray]) -> list[float]:
 
 def _core(cells: np.ndarray, free_energy: np.ndarray, height: float = 2.0) -> np.ndarray:
     """The bottom of a basin, up to 2 kT: basins that touch have none of their passages counted at the barrier."""
-    lowest = np.nanmin(np.where(cells, free_energy, np.nan))
-    return cells & (np.nan_to_num(free_energy, nan=np.inf) < lowest + height)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    known = np.where(cells, np.nan_to_num(free_energy, nan=np.inf), np.inf)
+    return known < known.min() + height

@@ -11,7 +11,8 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.surface import Grid
 
-Box = tuple[Sequence[float], Sequence[float]]
+Corner = Sequence[float] | Float[np.ndarray, "d"]
+Box = tuple[Corner, Corner]
 """The lower and the upper corner; along a periodic component the lower end may be the greater: the box goes round."""
 
 

@@ -1,5 +1,6 @@
 """`micromacro sample`: micro states conditioned on coarse values."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +9,6 @@ from micromacro.cli.arguments import ArrayFile, Out, Seed
 from micromacro.cli.results import load_result, write_arrays
 from micromacro.cli.tables import figure, print_table
 from micromacro.errors import InputError
-
-STRUCTURES = (".pdb", ".dcd", ".xtc")
-"""Formats of structures, written where the system is a molecule."""
 
 
 def sample(
@@ -41,11 +39,10 @@ def sample(
         raise InputError("--width", "be greater than 0 and finite", width)
     values = [parse_value(text) for text in at]
     result = load_result(out)
-    if output.suffix.lower() in STRUCTURES and not hasattr(result.case.system, "topology"):
-        raise InputError("-o", "end in .npz where the system is no molecule", output)
+    structures = _wants_structures(output, result.case)
     lift = result.lift(_array(values, result.case.coarse.dimension), number, exact=exact, width=width, seed=seed)
     written = [output]
-    if output.suffix.lower() in STRUCTURES:
+    if structures:
         from micromacro.molecules.writing import write_samples
 
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +54,17 @@ def sample(
         [(text, str(number), figure(float(size))) for text, size in zip(at, lift.ess, strict=True)],
     )
     print(f"Wrote {' and '.join(map(str, written))}.")
+
+
+def _wants_structures(output: Path, case: Any) -> bool:
+    """Whether the file is to hold structures, which only a molecule has."""
+    from micromacro.molecules.system import MolecularSystem
+    from micromacro.molecules.writing import FORMATS
+
+    wanted = output.suffix.lower() in FORMATS
+    if wanted and not isinstance(case.system, MolecularSystem):
+        raise InputError("-o", "end in .npz where the system is no molecule", output)
+    return wanted
 
 
 def parse_value(text: str) -> list[float]:

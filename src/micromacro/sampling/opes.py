@@ -15,8 +15,7 @@ from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.opes_bias import OpesBias
 from micromacro.sampling.seeding import Exploration, no_windows
 from micromacro.sampling.table import Table
-from micromacro.sampling.tuning import ACCEPTANCE, FRAMES, check_finite
-from micromacro.systems.model import FRAME_STEPS
+from micromacro.sampling.tuning import ACCEPTANCE, CHUNK_STEPS, FRAMES, check_finite
 
 MOST_STEP_CHANGE = 0.5
 SETTLING = 20
@@ -120,10 +119,9 @@ def frame_weights(
     return weight / weight.sum()
 
 
-def opes_cost(settings: ExploreSettings, frame_steps: int = FRAME_STEPS) -> int:
+def opes_cost(settings: ExploreSettings) -> int:
     """Force evaluations of `opes`: one for each step, and one more in each chunk for the renewed bias."""
-    chunk_steps = FRAMES * frame_steps
-    return settings.walkers * (settings.steps // chunk_steps) * (chunk_steps + 1)
+    return settings.walkers * (settings.steps // CHUNK_STEPS) * (CHUNK_STEPS + 1)
 
 
 def _check(settings: ExploreSettings, exploration: Exploration, chunk_steps: int) -> None:

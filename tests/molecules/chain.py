@@ -52,21 +52,31 @@ def second(positions):
 """
 
 
-def energy(first, second):
+def energy(first, second, barrier=HIDDEN):
     """V/kT of the two torsions."""
-    hidden = HIDDEN * (1 + np.cos(2 * second))
+    hidden = barrier * (1 + np.cos(2 * second))
     return hidden + COUPLING * np.cos(first) * np.sin(second) + KNOWN * np.cos(2 * first + 0.5)
 
 
-def exact(first):
+def exact(first, barrier=HIDDEN):
     """F in kT, smallest 0, and P(second > 0) at given values of the first torsion, by quadrature."""
     angle = np.linspace(-np.pi, np.pi, 2000, endpoint=False)
-    weight = np.exp(-energy(first[:, None], angle))
+    weight = np.exp(-energy(first[:, None], angle, barrier))
     free_energy = -np.log(weight.sum(axis=1))
     return free_energy - free_energy.min(), weight[:, angle > 0].sum(axis=1) / weight.sum(axis=1)
 
 
-def chain_system() -> openmm.System:
+def draws(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Exact, independent draws of the two torsions `(count, 2)`."""
+    angle = np.linspace(-np.pi, np.pi, 400, endpoint=False)
+    first, second = (part.ravel() for part in np.meshgrid(angle, angle))
+    weight = np.exp(-energy(first, second))
+    chosen = rng.choice(len(first), count, p=weight / weight.sum())
+    jitter = (angle[1] - angle[0]) * (rng.random((count, 2)) - 0.5)
+    return np.stack([first[chosen], second[chosen]], axis=1) + jitter
+
+
+def chain_system(barrier: float = HIDDEN) -> openmm.System:
     """The forces."""
     system = openmm.System()
     bonds, angles = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
@@ -79,7 +89,7 @@ def chain_system() -> openmm.System:
     first, second = "dihedral(p1, p2, p3, p4)", "dihedral(p2, p3, p4, p5)"
     torsions = openmm.CustomCompoundBondForce(
         ATOMS,
-        f"{KT} * ({HIDDEN} * (1 + cos(2 * {second})) + {COUPLING} * cos({first}) * sin({second})"
+        f"{KT} * ({barrier} * (1 + cos(2 * {second})) + {COUPLING} * cos({first}) * sin({second})"
         f" + {KNOWN} * cos(2 * {first} + 0.5))",
     )
     torsions.addBond(list(range(ATOMS)))
@@ -111,12 +121,12 @@ def pdb(coordinates: np.ndarray) -> str:
     return "\n".join([*lines, "END", ""])
 
 
-def write_case(folder: Path) -> Path:
-    """The case file with all that it names."""
+def write_case(folder: Path, barrier: float = HIDDEN, more: str = "") -> Path:
+    """The case file with all that it names; `barrier` between the hidden wells, over two, in kT; `more` of its text."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, second in (("plus", np.pi / 2), ("minus", -np.pi / 2)):
         (folder / f"{name}.pdb").write_text(pdb(positions(1.0, second)))
-    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(chain_system()))
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(chain_system(barrier)))
     (folder / "functions.py").write_text(FUNCTIONS)
-    (folder / "case.toml").write_text(CASE)
+    (folder / "case.toml").write_text(CASE + more)
     return folder / "case.toml"

@@ -8,6 +8,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from micromacro.cases.case import GeneratorSettings
 from micromacro.cases.file import load_case
 from micromacro.coupling.moves import to_hidden
 from micromacro.errors import InputError
@@ -96,6 +97,43 @@ def test_windows_are_written_for_plumed(coupled, tmp_path):
     inputs = export_plumed(coupled.case, Store(coupled.path), tmp_path, PlumedSettings(names=("phi",)))
     assert len(inputs) == coupled.summary["rounds"][-1]["windows"]
     assert "TORSION ATOMS=1,2,3,4" in inputs[0].read_text()
+
+
+@pytest.mark.slow
+def test_closure_and_passages_where_all_hidden_coordinates_relax(tmp_path):
+    case = load_case(str(chain.write_case(tmp_path / "case", barrier=0.3)))
+    basins = {"left": (np.array([-2.8]), np.array([-0.8])), "right": (np.array([0.3]), np.array([2.3]))}
+    # enough friction that velocities forget at once, and little enough that torsions relax within the series
+    system = replace(case.system, friction=5.0)
+    case = replace(case, system=system, close=replace(case.close, basins=basins, bursts=4_000_000))
+    result = run(case, tmp_path / "out", method="umbrella", workers=1)
+    known = result.closure.finite
+    assert known.mean() > 0.9
+    assert np.all(result.closure.diffusion[known] > 0)
+    (passage,) = result.summary["passages"]
+    assert passage["forward_ps"] > 3 * passage["forward_stderr_ps"] > 0
+    assert ("factor" in passage) != ("reason" in passage)
+
+
+def test_own_frames_of_a_molecule_are_not_simulated(tmp_path):
+    rng = np.random.default_rng(0)
+    data = 'topology = "plus.pdb"\ntrajectories = ["own.dcd"]'
+    path = chain.write_case(tmp_path / "case", more=f"\n[data]\n{data}\n")
+    frames = np.array([chain.positions(*torsions) for torsions in chain.draws(3000, rng)])
+    mdtraj.Trajectory(frames, mdtraj.load_topology(str(path.parent / "plus.pdb"))).save(str(path.parent / "own.dcd"))
+    result = run(
+        replace(load_case(str(path)), generator=GeneratorSettings(kind="kernel")), tmp_path / "out", method="data"
+    )
+    assert result.summary["force_evaluations"] == 0
+    assert "no closure: the frames are given data, and no series of ξ was simulated" in result.summary["notes"]
+    assert result.summary["passages"] == []
+    surface = result.free_energy
+    exact, _ = chain.exact(surface.grid.points[:, 0])
+    low = (exact < 4) & np.isfinite(surface.free_energy)
+    assert low.sum() > 60
+    difference = (surface.free_energy - exact)[low]
+    difference -= difference.mean()
+    assert np.sqrt(np.mean(difference**2)) < 2 * np.sqrt(np.mean(surface.stderr[low] ** 2))
 
 
 def test_methods_that_need_equations_of_motion_are_refused(case, tmp_path):

@@ -13,7 +13,7 @@ from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
 from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
 from micromacro.coupling.importance import weighted_draws
-from micromacro.coupling.rounds import Round, schedule_for
+from micromacro.coupling.rounds import Round
 from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.seeding import start_labels
@@ -97,7 +97,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     first = budget.steps(
         case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(case, windows, sizes), case.couple.rounds + 1
     )
-    schedule = stages.plan_schedule(run, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
+    schedule = plan.schedule(case, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
     windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule, explored.seeds)
     padding = stages.flattening_padding(run, windows)
     local = equilibrated(case.system.observe, windows, result.frames, exchanged=case.bias.exchange)
@@ -125,7 +125,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         if coupled and _needs_training(history):
             data = segments[-1:] or [local, *explored.segments]
             generator = stages.learn_stage(run, number, data, windows.width, generator)
-        schedule = schedule_for(steps, cycles, batch, plan.most_frames(case))
+        schedule = plan.schedule(case, steps, batch)
         labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
         windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)
         segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled))
@@ -246,7 +246,7 @@ def sample_unbiased(run: stages.Run) -> Sampled:
     plan.Budget(case.budget).require(
         run.engine.evaluations + reserve + walkers * (overhead + plan.FEWEST_STEPS), "these walkers"
     )
-    schedule = schedule_for(steps, UNBIASED_FRAMES, walkers, plan.most_frames(case))
+    schedule = plan.schedule(case, steps, walkers, UNBIASED_FRAMES)
     windows, result = stages.unbiased_stage(run, exploration, walkers, schedule)
     segment = equilibrated(case.system.observe, windows, result.frames)
     found = estimate(case.coarse, [segment], 0)

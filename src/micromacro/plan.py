@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro.cases.case import Case, ExploreSettings
-from micromacro.coupling.rounds import ADAPT_CHUNKS, MOST_FRAMES, SEED_MOVES
+from micromacro.coupling.rounds import ADAPT_CHUNKS, MOST_FRAMES, SEED_MOVES, Schedule, schedule_for
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
 from micromacro.estimates.discovered import MOST_WELLS, discovery_cost
@@ -84,6 +84,12 @@ def cycles_for(case: Case) -> int:
     if isinstance(case.system, MolecularSystem):
         return case.couple.cycles or 100
     return case.couple.cycles or (40 if dimension <= 5 else 30 if dimension <= 30 else 10)
+
+
+def schedule(case: Case, steps: int, batch: int, cycles: int | None = None) -> Schedule:
+    """How a round of `steps` local steps is spent; each frame of a molecule is a call of another engine."""
+    interval = case.system.frame_steps if isinstance(case.system, MolecularSystem) else 1
+    return schedule_for(steps, cycles or cycles_for(case), batch, most_frames(case), interval)
 
 
 @dataclass(frozen=True)

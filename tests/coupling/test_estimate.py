@@ -186,3 +186,10 @@ def test_a_schedule_holds_the_steps_asked_for(steps, cycles, batch):
     assert found.steps <= steps
     assert found.steps >= 0.5 * steps
     assert found.cycles * found.frames * batch <= max(160_000, found.cycles * batch)
+
+
+@pytest.mark.parametrize(("steps", "cycles"), [(5600, 100), (2600, 100), (30_000, 100), (120, 40), (20, 100)])
+def test_frames_are_as_far_apart_as_asked_for(steps, cycles):
+    found = schedule_for(steps, cycles, batch=300, least_interval=50)
+    assert found.interval >= min(50, steps)
+    assert 0.5 * steps <= found.steps <= steps

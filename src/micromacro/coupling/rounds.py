@@ -11,9 +11,8 @@ from micromacro.coupling.moves import GeneratorMoves
 from micromacro.sampling.engine import Engine, Tuning
 from micromacro.sampling.production import Frames, join_frames, run_chunks
 from micromacro.sampling.proposal import ConditionalProposal
-from micromacro.sampling.tuning import FRAMES, adapt
+from micromacro.sampling.tuning import CHUNK_STEPS, adapt
 from micromacro.sampling.windows import Windows
-from micromacro.systems.model import FRAME_STEPS
 
 SEED_MOVES = 5
 ADAPT_CHUNKS = 4
@@ -54,17 +53,22 @@ class Round:
     start: Int[np.ndarray, "windows walkers"] | None = None
 
 
-def schedule_for(steps: int, cycles: int, batch: int, most_frames: int = MOST_FRAMES) -> Schedule:
-    """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch."""
-    cycles = max(1, min(cycles, steps))
-    per_cycle = max(1, min(5, steps // cycles, most_frames // (batch * cycles)))
+def schedule_for(
+    steps: int, cycles: int, batch: int, most_frames: int = MOST_FRAMES, least_interval: int = 1
+) -> Schedule:
+    """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch.
+
+    Frames are `least_interval` steps apart at least, if need be in fewer cycles.
+    """
+    cycles = max(1, min(cycles, steps // least_interval))
+    per_cycle = max(1, min(5, steps // (cycles * least_interval), most_frames // (batch * cycles)))
     return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))
 
 
-def round_cost(windows: int, walkers: int, schedule: Schedule, *, coupled: bool, frame_steps: int = FRAME_STEPS) -> int:
+def round_cost(windows: int, walkers: int, schedule: Schedule, *, coupled: bool) -> int:
     """Force evaluations of `coupled_round` or `local_round`."""
     moves = SEED_MOVES + schedule.cycles if coupled else 0
-    return windows * walkers * (1 + ADAPT_CHUNKS * FRAMES * frame_steps + schedule.steps + moves)
+    return windows * walkers * (1 + ADAPT_CHUNKS * CHUNK_STEPS + schedule.steps + moves)
 
 
 def coupled_round(

@@ -24,6 +24,7 @@ from micromacro.coarsening_budget import (
     series_steps,
 )
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.coordinates.geometry import PositionFunction
 from micromacro.errors import BudgetError, InputError, PhysicsError
 from micromacro.learners.alignment import align
 from micromacro.learners.choosing import choose_points
@@ -32,6 +33,7 @@ from micromacro.learners.kinds import KINDS, learner
 from micromacro.learners.learner import Learned, Learner, TimeSeries, TrainingData
 from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_bursts, noise_from_model
 from micromacro.learners.scaling import data_range, gradient_squares
+from micromacro.molecules.positions import directly, of_all_atoms
 from micromacro.molecules.system import MolecularSystem, of_equations
 from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
@@ -343,5 +345,14 @@ def _under_adaptive_bias(part: stages.Run) -> States:
 
 
 def _coarse_variable(case: Case, found: Learned, lower: np.ndarray, upper: np.ndarray) -> CoarseVariable:
-    features = _features(case)
-    return CoarseVariable(lambda observed: found(features(observed)), lower, upper, (False,) * len(lower))
+    features, system = _features(case), case.system
+    components = ()
+    if isinstance(system, MolecularSystem):
+        of_positions = of_all_atoms(directly(features, system), system)
+        components = tuple(_component(found, of_positions, index) for index in range(len(lower)))
+    return CoarseVariable(lambda observed: found(features(observed)), lower, upper, (False,) * len(lower), components)
+
+
+def _component(found: Learned, features: Callable, index: int) -> PositionFunction:
+    """One learned coordinate of a molecule as a bias takes it: its positions need no internal coordinates."""
+    return PositionFunction(lambda positions: found(features(positions))[index])

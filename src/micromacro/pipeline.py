@@ -11,7 +11,7 @@ from micromacro import exploring, plan, records, stages
 from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
-from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table
+from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table, newest
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.rounds import Round
 from micromacro.generators.generator import DensityGenerator, Generator
@@ -123,7 +123,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         if steps < plan.FEWEST_STEPS:
             break
         if coupled and _needs_training(history):
-            data = segments[-1:] or [local, *explored.segments]
+            data = newest(segments, plan.most_frames(case)) or [local, *explored.segments]
             generator = stages.learn_stage(run, number, data, windows.width, generator)
         schedule = plan.schedule(case, steps, batch)
         labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start

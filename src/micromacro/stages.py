@@ -18,8 +18,8 @@ from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
 from micromacro.coupling.learning import fit_generator
 from micromacro.coupling.pairs import blurred_pairs, padding_cells
-from micromacro.coupling.rounds import Round, Schedule, coupled_round, local_round
-from micromacro.coupling.seeding import seeded_round
+from micromacro.coupling.rounds import ADAPT_CHUNKS, Round, Schedule, coupled_round, local_round
+from micromacro.coupling.seeding import RELAXATION_CHUNKS, seeded_round
 from micromacro.errors import InputError
 from micromacro.generators.family import Family
 from micromacro.generators.generator import DensityGenerator, Generator
@@ -28,7 +28,16 @@ from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.production import Frames
-from micromacro.sampling.seeding import BIAS_POINTS, Exploration, Seeds, explore, joined_explorations, no_windows, pull
+from micromacro.sampling.seeding import (
+    BIAS_POINTS,
+    PULLS,
+    Exploration,
+    Seeds,
+    explore,
+    joined_explorations,
+    no_windows,
+    pull,
+)
 from micromacro.sampling.table import Table, zero_table
 from micromacro.sampling.windows import Windows, grid_centers
 from micromacro.store import Store
@@ -113,9 +122,9 @@ def explore_stage(run: Run) -> Exploration:
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
-        before = run.engine.evaluations
-        found = explore(run.engine, case.coarse, case.system.initial, plan.explorers(case), run.key(1))
-        advance(run.engine.evaluations - before)
+        walkers = plan.explorers(case)
+        on_steps = _of_batch(advance, len(case.system.initial) * walkers)
+        found = explore(run.engine, case.coarse, case.system.initial, walkers, run.key(1), on_steps)
         return records.exploration_record(found)
 
     return records.read_exploration(run.stage("explore", plan.exploration(case), "walker-steps", compute))
@@ -137,10 +146,11 @@ def bias_stage(
     seeds: Seeds | None = None,
 ) -> tuple[Windows, Round]:
     """Pull walkers into every window from every starting point or its seeds, tune, and sample by local moves alone."""
-    case = run.case
+    case, batch = run.case, windows.count * walkers
 
     def compute(advance: Callable) -> xr.Dataset:
-        begun = pull(run.engine, case.coarse, windows, case.system.initial, walkers, exploration, run.key(2), seeds)
+        on_steps, initial = _of_batch(advance, batch), case.system.initial
+        begun = pull(run.engine, case.coarse, windows, initial, walkers, exploration, run.key(2), seeds, on_steps)
         tuning = shared_tuning(exploration, windows.count)
         result = local_round(
             run.engine,
@@ -152,12 +162,12 @@ def bias_stage(
             exchange=case.bias.exchange,
             adapt_chunks=plan.BURN_IN_CHUNKS,
             rescale=True,
-            on_chunk=lambda _: advance(windows.count * walkers * schedule.frames * schedule.interval),
+            on_steps=on_steps,
         )
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
-    total = windows.count * walkers * schedule.steps
-    return records.read_round(run.stage("bias", total, "walker-steps", compute))
+    steps = PULLS * run.engine.frame_steps + plan.BURN_IN_CHUNKS * plan.chunk_steps(case) + schedule.steps
+    return records.read_round(run.stage("bias", batch * steps, "walker-steps", compute))
 
 
 def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: Schedule) -> tuple[Windows, Round]:
@@ -174,11 +184,12 @@ def unbiased_stage(run: Run, exploration: Exploration, walkers: int, schedule: S
             schedule,
             run.key(3),
             exchange=False,
-            on_chunk=lambda _: advance(walkers * schedule.frames * schedule.interval),
+            on_steps=_of_batch(advance, walkers),
         )
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
-    return records.read_round(run.stage("unbiased", walkers * schedule.steps, "walker-steps", compute))
+    steps = ADAPT_CHUNKS * plan.chunk_steps(run.case) + schedule.steps
+    return records.read_round(run.stage("unbiased", walkers * steps, "walker-steps", compute))
 
 
 def explored_states(exploration: Exploration, walkers: int) -> np.ndarray:
@@ -262,22 +273,28 @@ def round_stage(
     batch = windows.count * positions.shape[1]
 
     def compute(advance: Callable) -> xr.Dataset:
-        def on_chunk(_: int) -> None:
-            advance(batch * schedule.frames * schedule.interval)
-
+        on_steps = _of_batch(advance, batch)
         start, key = jnp.asarray(positions), run.key(200 + number)
         if generator is None:
             exchange = run.case.bias.exchange
             result = local_round(
-                run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_chunk=on_chunk
+                run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_steps=on_steps
             )
         elif isinstance(generator, DensityGenerator):
-            result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_chunk)
+            result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_steps)
         else:
-            result = seeded_round(run.engine, generator, windows, start, labels, tuning, schedule, key, on_chunk)
+            result = seeded_round(run.engine, generator, windows, start, labels, tuning, schedule, key, on_steps)
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
-    return records.read_round(run.stage(f"round_{number}", batch * schedule.steps, "walker-steps", compute))
+    seeded = generator is not None and not isinstance(generator, DensityGenerator)
+    chunks = RELAXATION_CHUNKS if seeded else ADAPT_CHUNKS
+    steps = chunks * plan.chunk_steps(run.case) + schedule.steps
+    return records.read_round(run.stage(f"round_{number}", batch * steps, "walker-steps", compute))
+
+
+def _of_batch(advance: Callable, batch: int) -> Callable[[int], None]:
+    """Progress in steps of all walkers from those of each."""
+    return lambda steps: advance(batch * steps)
 
 
 def flattened(windows: Windows, table: Table) -> Windows:

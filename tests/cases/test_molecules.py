@@ -12,9 +12,11 @@ from micromacro.cases.alanine import DATA
 from micromacro.cases.archive import archive_case, restore_case
 from micromacro.cases.case import BiasSettings
 from micromacro.cases.file import load_case
+from micromacro.coordinates.features import Stack
 from micromacro.coordinates.geometry import PositionFunction, Torsion, stacked
 from micromacro.errors import InputError
-from micromacro.molecules.positions import heavy_atoms
+from micromacro.molecules.positions import OfPositions, directly, heavy_atoms
+from micromacro.molecules.system import MolecularSystem
 
 CASE = """
 [system]
@@ -200,6 +202,18 @@ def test_features_are_of_positions_but_for_those_of_coordinates(molecule):
     expected = np.concatenate([np.cos(phi), np.sin(phi), 1 / (1 + (distance / 0.5) ** 6), distance], axis=1)
     np.testing.assert_allclose(found[:, :4], expected, atol=1e-5)
     assert found.shape[1] == 4 + case.system.internal.dimension
+
+
+def test_a_bias_takes_features_of_positions_without_internal_coordinates(molecule):
+    system = load_case(molecule).system
+    assert isinstance(system, MolecularSystem)
+    one, flat = OfPositions(lambda positions: positions[3] - positions[1], system), OfPositions(jnp.sum, system, True)
+    features = Stack((one, lambda observed: observed[:2], Stack((lambda observed: flat(observed)[None],))))
+    observed = np.asarray(jax.vmap(system.observe)(jnp.asarray(system.initial)))
+    positions = np.asarray(jax.vmap(system.internal.decode)(jnp.asarray(observed)))
+    found = jax.vmap(directly(features, system))(jnp.asarray(positions))
+    np.testing.assert_allclose(found, jax.vmap(features)(jnp.asarray(observed)), atol=1e-9)
+    assert directly(one, system) is one.function
 
 
 # ---- a case kept beside its results

@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from micromacro.coupling.estimate import Segment, conditional_inefficiency, equilibrated, estimate, free_energy_table
+from micromacro.coupling.estimate import (
+    Segment,
+    conditional_inefficiency,
+    equilibrated,
+    estimate,
+    free_energy_table,
+    newest,
+)
 from micromacro.coupling.rounds import Schedule, coupled_round, local_round, round_cost, schedule_for
 from micromacro.coupling.weights import generator_free_energy
 from micromacro.sampling.engine import JaxEngine, Tuning
+from micromacro.sampling.production import Frames
 from micromacro.sampling.windows import Windows
 from micromacro.systems.hidden_barrier import hidden_barrier
 from micromacro.systems.model import identity
@@ -193,3 +201,15 @@ def test_frames_are_as_far_apart_as_asked_for(steps, cycles):
     found = schedule_for(steps, cycles, batch=300, least_interval=50)
     assert found.interval >= min(50, steps)
     assert 0.5 * steps <= found.steps <= steps
+
+
+@pytest.mark.parametrize(("most", "count"), [(10**6, 3), (6 * 50, 2), (6 * 49, 1), (6, 1)])
+def test_the_last_rounds_that_fit_are_learned_from(setting, most, count):
+    windows = setting[0]
+    shapes = [(frames, 2, 3) for frames in (10, 20, 30)]
+    frames = [Frames(np.zeros((*one, 2)), np.zeros((*one, 1)), np.zeros(one), np.ones(2)) for one in shapes]
+    segments = [Segment(windows, one, np.zeros(2, int)) for one in frames]
+    found = newest(segments, most)
+    assert len(found) == count
+    assert all(one is other for one, other in zip(found, segments[-count:], strict=True))
+    assert newest([], most) == []

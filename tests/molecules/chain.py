@@ -11,6 +11,7 @@ import openmm
 
 KT = 8.31446261815324e-3 * 300.0
 ATOMS, BOND, ANGLE = 5, 0.15, 1.9
+BOND_CONSTANT, ANGLE_CONSTANT = 1e5, 500.0
 HIDDEN, COUPLING, KNOWN = 6.0, 1.5, 1.0
 FIRST, SECOND = (0, 1, 2, 3), (1, 2, 3, 4)
 
@@ -66,11 +67,11 @@ def exact(first, barrier=HIDDEN):
     return free_energy - free_energy.min(), weight[:, angle > 0].sum(axis=1) / weight.sum(axis=1)
 
 
-def draws(count: int, rng: np.random.Generator) -> np.ndarray:
+def draws(count: int, rng: np.random.Generator, barrier: float = HIDDEN) -> np.ndarray:
     """Exact, independent draws of the two torsions `(count, 2)`."""
     angle = np.linspace(-np.pi, np.pi, 400, endpoint=False)
     first, second = (part.ravel() for part in np.meshgrid(angle, angle))
-    weight = np.exp(-energy(first, second))
+    weight = np.exp(-energy(first, second, barrier))
     chosen = rng.choice(len(first), count, p=weight / weight.sum())
     jitter = (angle[1] - angle[0]) * (rng.random((count, 2)) - 0.5)
     return np.stack([first[chosen], second[chosen]], axis=1) + jitter
@@ -83,9 +84,9 @@ def chain_system(barrier: float = HIDDEN) -> openmm.System:
     for atom in range(ATOMS):
         system.addParticle(12.0)
         if atom > 0:
-            bonds.addBond(atom - 1, atom, BOND, 1e5)
+            bonds.addBond(atom - 1, atom, BOND, BOND_CONSTANT)
         if atom > 1:
-            angles.addAngle(atom - 2, atom - 1, atom, ANGLE, 500.0)
+            angles.addAngle(atom - 2, atom - 1, atom, ANGLE, ANGLE_CONSTANT)
     first, second = "dihedral(p1, p2, p3, p4)", "dihedral(p2, p3, p4, p5)"
     torsions = openmm.CustomCompoundBondForce(
         ATOMS,
@@ -98,18 +99,27 @@ def chain_system(barrier: float = HIDDEN) -> openmm.System:
     return system
 
 
-def positions(first: float, second: float) -> np.ndarray:
+def positions(first: float, second: float, bonds=(BOND,) * 4, angles=(ANGLE,) * 3) -> np.ndarray:
     """The chain with given torsions, `(5, 3)` in nm."""
-    placed = [np.zeros(3), np.array([BOND, 0.0, 0.0])]
-    placed.append(placed[1] + BOND * np.array([-np.cos(ANGLE), np.sin(ANGLE), 0.0]))
-    for torsion in (first, second):
+    placed = [np.zeros(3), np.array([bonds[0], 0.0, 0.0])]
+    placed.append(placed[1] + bonds[1] * np.array([-np.cos(angles[0]), np.sin(angles[0]), 0.0]))
+    for torsion, bond, angle in zip((first, second), bonds[2:], angles[1:], strict=True):
         a, b, c = placed[-3:]
         axis = (c - b) / np.linalg.norm(c - b)
         normal = np.cross(b - a, axis)
         normal /= np.linalg.norm(normal)
-        direction = [-np.cos(ANGLE), np.sin(ANGLE) * np.cos(torsion), np.sin(ANGLE) * np.sin(torsion)]
-        placed.append(c + BOND * np.array(direction) @ np.stack([axis, np.cross(normal, axis), normal]))
+        direction = [-np.cos(angle), np.sin(angle) * np.cos(torsion), np.sin(angle) * np.sin(torsion)]
+        placed.append(c + bond * np.array(direction) @ np.stack([axis, np.cross(normal, axis), normal]))
     return np.array(placed)
+
+
+def whole_draws(count: int, rng: np.random.Generator, barrier: float = HIDDEN) -> tuple[np.ndarray, np.ndarray]:
+    """Independent positions `(count, 5, 3)` with vibrations of bonds and angles, and their weights `(count,)`."""
+    torsions = draws(count, rng, barrier)
+    bonds = rng.normal(BOND, np.sqrt(KT / BOND_CONSTANT), (count, 4))
+    angles = rng.normal(ANGLE, np.sqrt(KT / ANGLE_CONSTANT), (count, 3))
+    weight = np.prod(bonds**2, axis=1) * np.prod(np.sin(angles), axis=1)
+    return np.array([positions(*t, b, a) for t, b, a in zip(torsions, bonds, angles, strict=True)]), weight
 
 
 def pdb(coordinates: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import mdtraj
 import numpy as np
@@ -113,6 +114,32 @@ def test_closure_and_passages_where_all_hidden_coordinates_relax(tmp_path):
     (passage,) = result.summary["passages"]
     assert passage["forward_ps"] > 3 * passage["forward_stderr_ps"] > 0
     assert ("factor" in passage) != ("reason" in passage)
+
+
+@pytest.mark.slow
+def test_coarse_variable_of_a_molecule_is_learned(tmp_path):
+    path = chain.write_case(tmp_path / "case", barrier=1.0)
+    text = path.read_text().replace('kind = "torsion"\natoms = [[0, 1, 2, 3]]', 'kind = "diffusion-map"\npoints = 1000')
+    path.write_text(text)
+    result = run(load_case(str(path)), tmp_path / "out", workers=1)
+    coarse, system = result.case.coarse, result.case.system
+    positions, weight = chain.whole_draws(100_000, np.random.default_rng(1), barrier=1.0)
+    value = np.asarray(
+        jax.jit(jax.vmap(lambda state: coarse(system.observe(state))))(positions.reshape(len(positions), -1))
+    )[:, 0]
+    # the value that a bias takes, straight from positions, is the same
+    biased = jax.vmap(coarse.components[0])(jnp.asarray(positions[:100]))
+    np.testing.assert_allclose(biased, value[:100], atol=1e-8)
+    surface = result.free_energy
+    z = surface.grid.points[:, 0]
+    edges = np.concatenate([z - 0.5 * surface.grid.spacing[0], [z[-1] + 0.5 * surface.grid.spacing[0]]])
+    counts, squares = (np.histogram(value, edges, weights=one)[0] for one in (weight, weight**2))
+    low = (counts**2 > 400 * squares) & np.isfinite(surface.free_energy)
+    assert low.sum() > 0.5 * len(z)
+    difference = (surface.free_energy + np.log(np.where(low, counts, 1.0)))[low]
+    difference -= difference.mean()
+    variance = surface.stderr[low] ** 2 + (squares / np.where(low, counts, 1.0) ** 2)[low]
+    assert np.sqrt(np.mean(difference**2)) < 2 * np.sqrt(np.mean(variance))
 
 
 def test_own_frames_of_a_molecule_are_not_simulated(tmp_path):

@@ -370,3 +370,62 @@ def test_tasks_cover_all_walkers_and_are_neither_many_nor_tiny():
         assert [index for part in parts for index in range(part.start, part.stop)] == list(range(walkers))
         assert len(parts) <= openmm_tasks.MOST_TASKS
     assert len(openmm_tasks.slices(1536, 22, 10)) == 9
+
+
+def soft_centre():
+    """An atom with four others about it, so soft that it turns into its mirror image all the time."""
+    bonds = np.array([[0, 1], [0, 2], [0, 3], [0, 4]])
+    masses = np.array([12.0, 10.0, 14.0, 16.0, 18.0])
+    corners = 0.15 / np.sqrt(3) * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    start = np.concatenate([np.zeros((1, 3)), corners])
+    system, lengths, angles = openmm.System(), openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
+    for mass in masses:
+        system.addParticle(mass)
+    for first, second in bonds:
+        lengths.addBond(first, second, 0.15, 5e4)
+    for first in range(1, 5):
+        for second in range(first + 1, 5):
+            angles.addAngle(first, 0, second, 1.91, 6.0)
+    for force in (lengths, angles):
+        system.addForce(force)
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("CTR", topology.add_chain())
+    for number in range(5):
+        topology.add_atom(f"C{number}", mdtraj.element.carbon, residue)
+    internal = build_internal_coordinates(bonds, masses, start, np.zeros((0, 2), int), np.zeros(0))
+    forces = openmm.XmlSerializer.serialize(system)
+    return MolecularSystem(
+        topology, forces, start.reshape(1, -1), internal, masses, np.arange(5), friction=20.0, time_step=0.004
+    )
+
+
+def handedness(states):
+    """The signed volume of three of the bonds about the centre."""
+    arms = states.reshape(*states.shape[:-1], 5, 3)
+    return np.linalg.det(arms[..., 1:4, :] - arms[..., :1, :]) / 0.15**3
+
+
+def test_a_centre_keeps_its_chirality_and_its_law_otherwise(monkeypatch):
+    system = soft_centre()
+    engine = OpenMMEngine(system, coarse_variable(PositionFunction(lambda x: x[1, 0])), workers=1, platform="Reference")
+    windows = no_windows(engine.coarse, 1)
+    walkers = engine.start(windows, jnp.asarray(np.tile(system.initial[0], (1, 24, 1))))
+    _, kept = run_chunks(
+        engine, windows, walkers, first_tuning(1, 1), jax.random.key(0), chunks=240, frames=1, interval=25
+    )
+    monkeypatch.setattr(engine, "_batch_mirrored", lambda states: np.zeros(len(states), bool))
+    _, free = run_chunks(
+        engine, windows, walkers, first_tuning(1, 1), jax.random.key(1), chunks=240, frames=1, interval=25
+    )
+    own = np.sign(handedness(system.initial[0]))
+    observed = np.asarray(jax.vmap(system.observe)(jnp.asarray(kept.position.reshape(-1, system.dimension))))
+    space = system.internal.space
+    assert np.all((observed >= space.lower) & (observed <= space.upper))
+    assert np.mean(np.sign(handedness(free.position)) != own) > 0.1
+    # what a mirror does not change has the same mean, by walkers that are independent of one another
+    sizes = [
+        np.linalg.norm(part.position[20:, 0, :, 3:6] - part.position[20:, 0, :, 6:9], axis=-1) for part in (kept, free)
+    ]
+    averages = [size.mean(axis=0) for size in sizes]
+    error = np.sqrt(sum(one.var(ddof=1) / len(one) for one in averages))
+    assert abs(averages[0].mean() - averages[1].mean()) < 4 * error

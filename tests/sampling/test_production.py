@@ -30,7 +30,7 @@ def test_a_run_goes_on_from_where_its_walkers_stand(known):
     told = []
     walkers = engine.start(windows, jnp.zeros((3, 4, 2)))
     last, frames = run_chunks(
-        engine, windows, walkers, tuning, jax.random.key(0), chunks=3, frames=2, interval=5, on_chunk=told.append
+        engine, windows, walkers, tuning, jax.random.key(0), chunks=3, frames=2, interval=5, on_steps=told.append
     )
     assert told == [10, 10, 10]
     assert engine.evaluations == 12 * 31

@@ -5,6 +5,7 @@ right-handed helix are starting points in solvent only: in vacuum they are no mi
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,14 @@ import openmm
 from jaxtyping import Array, Float
 
 import micromacro.molecules
-from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
-from micromacro.cases.molecules import default_bias, default_couple, default_generator, molecular_features
+from micromacro.cases.case import Case, CloseSettings
+from micromacro.cases.molecules import (
+    default_bias,
+    default_coarsen,
+    default_couple,
+    default_generator,
+    molecular_features,
+)
 from micromacro.coordinates.coarse import CoarseVariable, unlearned
 from micromacro.coordinates.geometry import Distance, Torsion
 from micromacro.molecules.building import MoleculeSettings, build_molecular_system
@@ -128,7 +135,7 @@ def _learned(name: str, title: str) -> Case:
         couple=default_couple(),
         close=CloseSettings(observables(system)),
         budget=BUDGET,
-        coarsen=CoarsenSettings(features=features),
+        coarsen=replace(default_coarsen(), features=features),
     )
 
 

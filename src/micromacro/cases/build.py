@@ -17,6 +17,7 @@ from micromacro.cases.molecule_sections import GeometricSection, MolecularSectio
 from micromacro.cases.molecules import (
     build_molecule,
     default_bias,
+    default_coarsen,
     default_couple,
     default_generator,
     function_coarse,
@@ -116,7 +117,7 @@ def _molecular_coarse(
 def _molecular_coarsen(section: Section, system: MolecularSystem, find: Find, source: str) -> CoarsenSettings | None:
     if not isinstance(section, LearnedSection):
         return None
-    settings = CoarsenSettings(**section.model_dump(exclude={"features"}, exclude_none=True))
+    settings = replace(default_coarsen(), **section.model_dump(exclude={"features"}, exclude_none=True))
     observed = np.asarray(jax.vmap(system.observe)(jnp.asarray(system.initial)))
     return replace(settings, features=molecular_features(section.features, system, find, observed, source))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from micromacro.cases.case import BiasSettings, CoupleSettings, GeneratorSettings
+from micromacro.cases.case import BiasSettings, CoarsenSettings, CoupleSettings, GeneratorSettings
 from micromacro.cases.feature_sections import (
     AngleFeatures,
     ContactFeatures,
@@ -65,6 +65,11 @@ def default_couple() -> CoupleSettings:
 def default_generator() -> GeneratorSettings:
     """The flow, whose density moves of a molecule need at every proposal."""
     return GeneratorSettings(kind="flow")
+
+
+def default_coarsen() -> CoarsenSettings:
+    """Few walkers too in the windows between rounds of learning: a budget holds several rounds then."""
+    return CoarsenSettings(walkers=4)
 
 
 def build_molecule(

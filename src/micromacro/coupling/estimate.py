@@ -47,6 +47,12 @@ class Segment:
         return self.weight is not None and not self.correlated
 
 
+def newest(segments: list[Segment], most: int) -> list[Segment]:
+    """The last rounds that hold `most` frames together, one at least: the older, the worse their hidden proportions."""
+    sizes = np.cumsum([segment.frames.log_density.size for segment in segments[::-1]])
+    return segments[len(segments) - max(1, int(np.sum(sizes <= most))) :] if segments else []
+
+
 @dataclass(frozen=True)
 class Estimate:
     """The pooled samples and what MBAR says of them.

@@ -79,19 +79,20 @@ def coupled_round(
     tuning: Tuning,
     schedule: Schedule,
     key: Key[Array, ""],
-    on_chunk: Callable[[int], None] = lambda _: None,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Round:
     """Seed every walker by generator moves, burn in, then alternate local dynamics with generator moves.
 
     Every move leaves the window's density unchanged, so the answer does not depend on the proportions of hidden wells
-    in the generator's training data; they only decide how often moves are accepted.
+    in the generator's training data; they only decide how often moves are accepted. `on_steps` is called with the local
+    steps of a walker just done.
     """
     moves = GeneratorMoves(engine)
     seed_key, adapt_key, run_key = jax.random.split(key, 3)
     walkers = engine.start(windows, positions)
     for seed in range(SEED_MOVES):
         walkers, _ = moves(generator, windows, walkers, jax.random.fold_in(seed_key, seed))
-    tuned = adapt(engine, windows, walkers, tuning, adapt_key, ADAPT_CHUNKS, rescale=False)
+    tuned = adapt(engine, windows, walkers, tuning, adapt_key, ADAPT_CHUNKS, rescale=False, on_steps=on_steps)
     walkers, parts, infos = tuned.walkers, [], []
     for cycle in range(schedule.cycles):
         local_key, move_key = jax.random.split(jax.random.fold_in(run_key, cycle))
@@ -106,9 +107,9 @@ def coupled_round(
             chunks=1,
             frames=schedule.frames,
             interval=schedule.interval,
+            on_steps=on_steps,
         )
         parts.append(frames)
-        on_chunk(1)
     last = np.asarray(walkers.position)
     accepted, log_weight, before = (np.stack(part) for part in zip(*infos, strict=True))
     return Round(join_frames(parts), last, tuned.tuning, accepted.mean(axis=(0, 2)), log_weight, before)
@@ -125,12 +126,12 @@ def local_round(
     exchange: bool,
     adapt_chunks: int = ADAPT_CHUNKS,
     rescale: bool = False,
-    on_chunk: Callable[[int], None] = lambda _: None,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Round:
     """A round of local dynamics alone, with replica exchange between neighbouring windows where asked for."""
     adapt_key, run_key = jax.random.split(key)
     walkers = engine.start(windows, positions)
-    tuned = adapt(engine, windows, walkers, tuning, adapt_key, adapt_chunks, rescale=rescale)
+    tuned = adapt(engine, windows, walkers, tuning, adapt_key, adapt_chunks, rescale=rescale, on_steps=on_steps)
     walkers, frames = run_chunks(
         engine,
         windows,
@@ -141,6 +142,6 @@ def local_round(
         frames=schedule.frames,
         interval=schedule.interval,
         exchange=exchange,
-        on_chunk=lambda _: on_chunk(1),
+        on_steps=on_steps,
     )
     return Round(frames, np.asarray(walkers.position), tuned.tuning)

@@ -28,7 +28,7 @@ def seeded_round(
     tuning: Tuning,
     schedule: Schedule,
     key: Key[Array, ""],
-    on_chunk: Callable[[int], None] = lambda _: None,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Round:
     """Put every walker on a draw of the generator, let the physics relax it, and sample by local moves.
 
@@ -55,7 +55,7 @@ def seeded_round(
         round_key,
         exchange=False,
         adapt_chunks=RELAXATION_CHUNKS,
-        on_chunk=on_chunk,
+        on_steps=on_steps,
     )
     return replace(result, start=start)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from micromacro.coordinates.features import Stack
 from micromacro.coordinates.geometry import Angle, Atoms, Distance, Geometry, PositionFunction, Torsion
 from micromacro.errors import InputError
 from micromacro.molecules.system import MolecularSystem
@@ -104,6 +105,17 @@ def observed_geometry(geometry: Geometry, system: MolecularSystem) -> Callable:
     local = in_solute(geometry.atoms, system, "atoms")
     index = system.internal.index(local) if isinstance(geometry, (Torsion, Distance, Angle)) else None
     return OfPositions(replace(geometry, atoms=local), system) if index is None else Coordinate(index)
+
+
+def directly(function: Callable, system: MolecularSystem) -> Callable[[Float[Array, "solute 3"]], Array]:
+    """A function of internal coordinates as one of the solute's positions; those that are such never leave them."""
+    if isinstance(function, OfPositions):
+        inner = function.function
+        return (lambda positions: inner(positions.reshape(-1))) if function.flat else inner
+    if isinstance(function, Stack):
+        parts = [directly(part, system) for part in function.maps]
+        return lambda positions: jnp.concatenate([part(positions) for part in parts])
+    return lambda positions: function(system.internal.encode(positions))
 
 
 def of_all_atoms(function: Callable, system: MolecularSystem) -> Callable:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import mdtraj
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.periodicity import find_state_space
@@ -80,6 +80,11 @@ class MolecularSystem:
         if len(self.solute) < self.atoms or self.internal.reason:
             return None
         return lambda observed: self.internal.decode(observed).reshape(-1)
+
+    def mirrored(self, state: Float[Array, "D"]) -> Bool[Array, ""]:
+        """Whether a centre has another chirality than in the starting structures; never where it is not a number."""
+        space, observed = self.internal.space, self.observe(state)
+        return jnp.any((observed < np.asarray(space.lower)) | (observed > np.asarray(space.upper)))
 
     def log_volume(self, state: Float[Array, "D"]) -> Float[Array, ""]:
         r"""The logarithm of what a density of internal coordinates gains as one of positions, up to a constant."""

@@ -1,6 +1,7 @@
 """The engine of molecules: every walker of every window by OpenMM, in processes that fill the cores."""
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -72,6 +73,7 @@ class OpenMMEngine:
         self._pool = Workers(self.workers, settings)
         self._values = coarse_of_positions(self.system, self.coarse)
         self._batch_values = jax.jit(jax.vmap(self.coarse_of))
+        self._batch_mirrored = jax.jit(jax.vmap(self.system.mirrored))
         self._biases = jax.jit(partial(window_energies, self.coarse))
         self._exchanges = jax.jit(partial(exchanges, self.coarse), static_argnames="even")
         self._group = _free_group(self.system.forces)
@@ -96,13 +98,7 @@ class OpenMMEngine:
 
     def coarse_values(self, positions: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n d"]:
         """ξ of many simulated states."""
-        parts = [np.zeros((0, self.coarse.dimension))]
-        for first in range(0, len(positions), LARGEST_BATCH):
-            part = positions[first : first + LARGEST_BATCH]
-            missing = (1 << (len(part) - 1).bit_length()) - len(part)
-            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-            parts.append(np.asarray(self._batch_values(filled))[: len(part)])
-        return np.concatenate(parts)
+        return np.concatenate([np.zeros((0, self.coarse.dimension)), *_in_batches(self._batch_values, positions)])
 
     def start(self, windows: Windows, positions: Float[Array, "windows walkers D"]) -> Walker:
         """Walkers at given positions, evaluated under their windows; one evaluation each."""
@@ -116,7 +112,9 @@ class OpenMMEngine:
     ) -> tuple[Walker, Chunk]:
         """Advance by `frames * interval` steps and save every `interval`-th; nothing is tuned, every step accepted.
 
-        A walker whose coordinates cease to be numbers has none from then on, nor a density: `check_finite` tells.
+        A walker whose coordinates cease to be numbers has none from then on, nor a density: `check_finite` tells. One
+        that a bias has turned into its mirror image at some centre stays where it was: its steps are refused, which
+        leaves the density among molecules of the right chirality unchanged.
         """
         del tuning
         shape = walkers.position.shape
@@ -132,6 +130,10 @@ class OpenMMEngine:
         answers = self._pool.run("advance", tasks)
         self.evaluations += frames * interval * len(positions)
         saved, energies = (np.concatenate(part, axis=1) for part in zip(*answers, strict=True))
+        mirrored = np.concatenate(_in_batches(self._batch_mirrored, saved.reshape(-1, shape[-1])))
+        refused = mirrored.reshape(frames, -1).any(axis=0)
+        saved[:, refused] = positions[refused]
+        energies[:, refused] = -self.system.kT * np.asarray(walkers.log_density).reshape(-1)[refused]
         coarse = self.coarse_values(saved.reshape(-1, shape[-1])).reshape(frames, *shape[:2], -1)
         saved, log_density = saved.reshape(frames, *shape), -energies.reshape(frames, *shape[:2]) / self.system.kT
         last = self._walkers(windows, saved[-1], coarse[-1], log_density[-1])
@@ -232,6 +234,17 @@ class OpenMMEngine:
         system.addForce(force)
         names = parameter_names(self.coarse.dimension, used)
         return description | {"system": openmm.XmlSerializer.serialize(system), "names": names}
+
+
+def _in_batches(function: Callable, states: Float[np.ndarray, "n D"]) -> list[np.ndarray]:
+    """A batched function of many states, in parts of few sizes, each of which is compiled once."""
+    parts = []
+    for first in range(0, len(states), LARGEST_BATCH):
+        part = states[first : first + LARGEST_BATCH]
+        missing = (1 << (len(part) - 1).bit_length()) - len(part)
+        filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+        parts.append(np.asarray(function(filled))[: len(part)])
+    return parts
 
 
 def _grid(table: Table) -> str:

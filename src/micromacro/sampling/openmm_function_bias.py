@@ -40,16 +40,13 @@ class FunctionBias:
 
     def force(self) -> openmm.PythonForce:
         """The force, with the global parameters of the centre and the stiffness."""
-        evaluate = jax.jit(jax.value_and_grad(self._energy))
-        names = parameter_names(self.coarse.dimension, None)
-        dimension = self.coarse.dimension
+        evaluate, names = jax.jit(self._energy_and_forces), parameter_names(self.coarse.dimension, None)
 
         def compute(state: openmm.State) -> tuple[float, np.ndarray]:
             positions = state.getPositions(asNumpy=True) / NANOMETRE
             given = state.getParameters()
-            window = np.array([given[name] for name in names])
-            value, gradient = evaluate(positions, window[:dimension], window[dimension:], self.table)
-            return float(value), -np.asarray(gradient)
+            found = np.asarray(evaluate(positions, np.array([given[name] for name in names]), self.table))
+            return float(found[0]), found[1:].reshape(-1, 3)
 
         return openmm.PythonForce(compute, dict.fromkeys(names, 0.0))
 
@@ -58,8 +55,17 @@ class FunctionBias:
         (coefficients,) = arrays[0]
         self.table = Table(jnp.asarray(coefficients), self.table.origin, self.table.spacing, self.table.periodic)
 
-    def _energy(self, positions: Array, center: Array, stiffness: Array, table: Table) -> Float[Array, ""]:
-        return self.kT * window_energy(self.coarse, center, stiffness, table, self.values(positions))
+    def _energy_and_forces(
+        self, positions: Float[Array, "atoms 3"], window: Float[Array, "parameters"], table: Table
+    ) -> Float[Array, "numbers"]:
+        """The energy and after it the forces, in one array: at every step each costs as much as the function."""
+
+        def energy(positions: Array) -> Float[Array, ""]:
+            center, stiffness = jnp.split(window, 2)
+            return self.kT * window_energy(self.coarse, center, stiffness, table, self.values(positions))
+
+        value, gradient = jax.value_and_grad(energy)(positions)
+        return jnp.concatenate([value[None], -gradient.reshape(-1)])
 
 
 def coarse_of_positions(system: MolecularSystem, coarse: CoarseVariable) -> Callable:

@@ -48,9 +48,11 @@ def run_chunks(
     frames: int,
     interval: int,
     exchange: bool = False,
-    on_chunk: Callable[[int], None] = lambda _: None,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> tuple[Walker, Frames]:
     """Advance in `chunks` chunks of `frames * interval` steps; with `exchange`, swap neighbours after each.
+
+    `on_steps` is called with the steps of a walker just done.
 
     **Raises:** `PhysicsError` where the energy or force of a walker is not finite.
     """
@@ -62,5 +64,5 @@ def run_chunks(
         parts.append(Frames(*(np.asarray(part) for part in saved)))
         if exchange:
             walkers, _ = engine.exchange(windows, walkers, swap_key, even=chunk % 2 == 0)
-        on_chunk(frames * interval)
+        on_steps(frames * interval)
     return walkers, join_frames(parts)

@@ -1,5 +1,6 @@
 """Exploration from the known starting points, and pulling walkers into every window from each of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -63,9 +64,16 @@ def no_windows(coarse: CoarseVariable, count: int) -> Windows:
 
 
 def explore(
-    engine: Engine, coarse: CoarseVariable, initial: Float[np.ndarray, "n D"], walkers: int, key: Key[Array, ""]
+    engine: Engine,
+    coarse: CoarseVariable,
+    initial: Float[np.ndarray, "n D"],
+    walkers: int,
+    key: Key[Array, ""],
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Exploration:
     """Run unbiased from every starting point and learn the local scales.
+
+    `on_steps` is called with the steps of a walker just done.
 
     **Returns:** frames after the sampler was tuned; the cost is `exploration_cost`.
     """
@@ -75,8 +83,9 @@ def explore(
     check_finite(state, windows, 0)
     tune_key, run_key = jax.random.split(key)
     begin = first_tuning(len(initial), initial.shape[1] if engine.adjusted else 1)
-    tuned = adapt(engine, windows, state, begin, tune_key, 24, rescale=True)
+    tuned = adapt(engine, windows, state, begin, tune_key, 24, rescale=True, on_steps=on_steps)
     _, saved = engine.advance(windows, tuned.tuning, tuned.walkers, run_key, 4 * FRAMES, engine.frame_steps)
+    on_steps(4 * FRAMES * engine.frame_steps)
     spread = np.asarray(_spread(coarse, saved)).min(axis=0)
     scale = np.linalg.cholesky(np.mean([s @ s.T for s in np.asarray(tuned.tuning.scale)], axis=0))
     step_size = float(np.min(tuned.tuning.step_size))
@@ -102,11 +111,13 @@ def pull(
     exploration: Exploration,
     key: Key[Array, ""],
     seeds: Seeds | None = None,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Float[Array, "windows walkers D"]:
     """Walkers for every window from every starting point in equal shares, drawn along by a moving window.
 
     Each walker has a window of its own on the way: its centre moves from where the walker began to where it is to be,
     by the shortest way round where ξ is periodic. With `seeds` it begins at one of its well that is near its window.
+    `on_steps` is called with the steps of a walker just done.
     """
     dimension = initial.shape[1]
     begin, goal = _journeys(windows, walkers, exploration)
@@ -129,6 +140,7 @@ def pull(
         acceptance = np.asarray(saved.acceptance).reshape(windows.count, walkers).mean(axis=1, keepdims=True)
         step_size = step_size * np.exp(np.clip(3 * (acceptance - 0.6), -1.5, 0.5))
         position = state.position
+        on_steps(engine.frame_steps)
     return position.reshape(windows.count, walkers, dimension)
 
 

@@ -1,5 +1,6 @@
 """Adaptation of the local sampler while chains burn in; frozen before anything is counted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -41,12 +42,13 @@ def adapt(
     chunks: int,
     *,
     rescale: bool,
+    on_steps: Callable[[int], None] = lambda _: None,
 ) -> Tuned:
     """Burn in for `chunks` chunks of `FRAMES` frames, steering the acceptance of every window to `ACCEPTANCE`.
 
     With `rescale` the scale of each window becomes the square root of the covariance *within* its walkers, halfway
     through: within, because walkers in different hidden wells say nothing about the size of a local move. Where
-    moves are not adjusted there is nothing to steer.
+    moves are not adjusted there is nothing to steer. `on_steps` is called with the steps of a walker just done.
 
     **Raises:** `PhysicsError` where the energy or the gradient of a walker is not finite.
     """
@@ -59,6 +61,7 @@ def adapt(
         factor = jnp.exp(jnp.clip(3 * (saved.acceptance - ACCEPTANCE), -1.5, 1.0))
         tuning = tuning._replace(step_size=tuning.step_size * factor)
         frames.append(np.asarray(saved.position))
+        on_steps(FRAMES * engine.frame_steps)
         if rescale and engine.adjusted and chunk == chunks // 2:
             kept = np.concatenate(frames[len(frames) // 2 :])
             tuning = Tuning(jnp.full_like(tuning.step_size, _natural_step(kept.shape[-1])), within_scale(kept))

@@ -9,12 +9,21 @@ import json
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
+from scipy.stats import spearmanr
+
+from micromacro.cases.alanine import PHI, PSI
+from micromacro.cases.archive import restore_case
+from micromacro.coordinates.geometry import Torsion
+from micromacro.run import Result
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "data" / "alanine_dipeptide"
 HIGHEST = 10.0
 """In kT: how far up the surfaces are compared."""
+RANKED, BINS = 20_000, 72
 SURE = (0.02, 0.98)
 """Between these, the probability of the hidden state is compared."""
 
@@ -69,6 +78,49 @@ def judge(out: Path) -> dict[str, float]:
     """The figures of one run."""
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     name = summary["case"]
+    return (judge_learned(out) if name.endswith("learned") else judge_known(out, name)) | _costs(summary)
+
+
+def judge_learned(out: Path) -> dict[str, float]:
+    """How a learned coordinate goes with φ and ψ, and F along φ by the weights of its states.
+
+    Ranks are of states drawn evenly in ξ; angles are counted from where F along them is highest.
+    """
+    result = Result.load(out, restore_case(out / "case"))
+    position, coarse = (result.record[name].to_numpy() for name in ("position", "coarse"))
+    weight, flat = (result.record[name].to_numpy() for name in ("log_weight", "flat_weight"))
+    weight = np.exp(weight - weight.max())
+    rng = np.random.default_rng(0)
+    even = rng.choice(len(flat), RANKED, p=flat / flat.sum())
+    angles = {}
+    for name, atoms in (("φ", PHI), ("ψ", PSI)):
+        torsion = jax.jit(jax.vmap(Torsion(atoms)))
+        angles[name] = np.asarray(torsion(jnp.asarray(position.reshape(len(position), -1, 3))))
+    figures = {}
+    for name, kind in (("φ", "phi"), ("ψ", "psi")):
+        known = reference("vacuum", kind)
+        turned = np.mod(angles[name] - known[np.nanargmax(known[:, 1]), 0], 2 * np.pi)
+        correlation = spearmanr(coarse[even, 0], turned[even]).statistic
+        figures[f"|rank correlation| of ξ and {name}"] = abs(float(correlation))
+    known = reference("vacuum", "phi")
+    edges = np.linspace(-np.pi, np.pi, BINS + 1)
+    with np.errstate(divide="ignore"):
+        energy = -np.log(np.histogram(angles["φ"], edges, weights=weight)[0])
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    energy = np.where(np.isfinite(energy), energy, np.nan)
+    rms, largest, missing = surface_error(middle[:, None], energy, known)
+    own = basin_difference(angles["φ"], -np.log(weight))
+    return figures | {
+        "F along φ, rms (kT)": rms,
+        "F along φ, largest (kT)": largest,
+        "F along φ, points without": missing,
+        "ΔF of C7ax (kT)": own,
+        "ΔF error (kT)": own - basin_difference(known[:, 0], known[:, 1]),
+    }
+
+
+def judge_known(out: Path, name: str) -> dict[str, float]:
+    """F along torsions, and what else there is to compare."""
     solvent = "implicit" if "implicit" in name else "vacuum"
     kind = "phi_psi" if "phi-psi" in name else "psi" if "psi" in name else "phi"
     table = np.genfromtxt(out / "free_energy.csv", delimiter=",", names=True)
@@ -87,13 +139,16 @@ def judge(out: Path) -> dict[str, float]:
         known = reference(solvent, "phi")
         own = basin_difference(*along_phi(z, energy))
         figures |= {"ΔF of C7ax (kT)": own, "ΔF error (kT)": own - basin_difference(known[:, 0], known[:, 1])}
+    return figures
+
+
+def _costs(summary: dict) -> dict[str, float]:
     rounds = summary["rounds"]
-    figures |= {
+    return {
         "acceptance": rounds[-1]["acceptance"] if rounds and rounds[-1]["acceptance"] is not None else np.nan,
         "force evaluations": summary["force_evaluations"],
         "wall seconds": summary["wall_seconds"],
     }
-    return figures
 
 
 def main(outs: list[str]) -> None:
@@ -102,9 +157,9 @@ def main(outs: list[str]) -> None:
         summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
         print(f"{out}: {summary['case']}, method {summary['method']}, seed {summary['seed']}")
         for words, value in judge(out).items():
-            print(f"  {words:<28}{value:.4g}" if abs(value) < 1e4 else f"  {words:<28}{value:,.0f}")
+            print(f"  {words:<32}{value:.4g}" if abs(value) < 1e4 else f"  {words:<32}{value:,.0f}")
         failed = [name for name, row in summary["consistency"].items() if row["passed"] is False]
-        print(f"  {'failed checks':<28}{', '.join(failed) or 'none'}")
+        print(f"  {'failed checks':<32}{', '.join(failed) or 'none'}")
 
 
 if __name__ == "__main__":

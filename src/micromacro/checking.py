@@ -150,7 +150,12 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
     parts, remarks = [], []
     balance = _detailed_balance(run, sampled, found.projected)
     (parts if isinstance(balance, _Part) else remarks).append(balance)
-    bursts, learned = found.bursts, found.learned
+    short, bursts, learned = found.short_trajectories, found.bursts, found.learned
+    if short is not None:
+        remarks += [f"short trajectories: {short.diffusion.reason}"]
+        name = "D of short trajectories over that of the windows, difference from 1"
+        difference = abs(short.diffusion.plateau_ratio - 1)
+        parts += [_Part(name, difference, short.allowed)] if short.diffusion.plateau is not None else []
     if bursts is not None and bursts.short_lag_table is not None and shared(bursts.short_lag_table, found.projected):
         name = f"bursts at lag {bursts.short_lag:.3g} against the projection, mean squared z-score"
         parts.append(_Part(name, *_difference(bursts.short_lag_table, found.projected, ROUTE_TOLERANCE)))

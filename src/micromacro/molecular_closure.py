@@ -20,6 +20,7 @@ from micromacro.pipeline import Sampled
 from micromacro.sampling.windows import Windows
 
 SERIES = "diffusion"
+SHARE = 0.75
 PILOT_SHARE = 0.1
 LEAST_TIME = 200.0
 """In ps, of all walkers of a window: shorter series do not show how slowly friction relaxes."""
@@ -50,19 +51,19 @@ def diffusion_of(run: stages.Run, record: xr.Dataset) -> UmbrellaDiffusion:
 def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
     """Continuous series of ξ in flattened windows, by the dynamics of the molecule.
 
-    A pilot in every fourth window says how fine they must be. They cost at most `[close] bursts` steps, and what the
-    budget has left.
+    A pilot in every fourth window says how fine they must be. They cost at most three quarters of `[close] bursts`
+    steps, and of what the budget has left; the rest is for short trajectories without a bias (`molecular_bursts`).
 
     **Raises:** `InputError` where too few steps are left.
     """
     case = run.case
     left = case.close.bursts if case.budget is None else case.budget - run.engine.evaluations
-    most = min(case.close.bursts, left)
+    most = int(SHARE * min(case.close.bursts, left))
     windows, positions = _longer(run, most * case.system.time_step, *_windows(run, sampled))
     least = windows.count * positions.shape[1] * (_fewest(positions) * PILOT_INTERVAL + 1) * 2
     if most < least:
-        requirement = f"be at least {least}, and the budget leave as much, for series of ξ in windows"
-        raise InputError("[close] bursts", requirement, most)
+        requirement = f"be at least {int(np.ceil(least / SHARE))}, and the budget leave as much, for series of ξ"
+        raise InputError("[close] bursts", requirement, min(case.close.bursts, left))
 
     def compute(advance: Callable) -> xr.Dataset:
         frames, interval = _planned(run, windows, positions, most, advance)

@@ -13,9 +13,10 @@ from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
 from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table, newest
 from micromacro.coupling.importance import weighted_draws
+from micromacro.coupling.learning import AnyGenerator
 from micromacro.coupling.rounds import Round
-from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.molecules.system import MolecularSystem
+from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
 
@@ -49,7 +50,7 @@ class Sampled:
     start: Int[np.ndarray, "walkers"]
     blur: Float[np.ndarray, "d"]
     scale: Float[np.ndarray, "S S"]
-    generator: Generator | DensityGenerator | None = None
+    generator: AnyGenerator | None = None
     log_weight: Float[np.ndarray, "draws windows"] | None = None
     rounds: tuple[dict, ...] = ()
     local: Segment | None = None
@@ -105,7 +106,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     start = start_labels(len(case.system.initial), sizes.walkers)
     segments: list[Segment] = []
     history: list[dict] = []
-    generator: Generator | DensityGenerator | None = None
+    generator: AnyGenerator | None = None
     flattened_by: np.ndarray | None = None
     for number in range(1, case.couple.rounds + 1):
         windows, flattened_by = _reflatten(windows, current, flattened_by)
@@ -266,7 +267,7 @@ def sample_generator(run: stages.Run) -> Sampled:
     umbrella = stages.Run(single, run.store, run.progress, run.engine, run.costs)
     found = sample_windows(umbrella, coupled=False)
     generator = stages.learn_stage(run, 1, [found.last], found.blur)
-    assert isinstance(generator, DensityGenerator)
+    assert isinstance(generator, ConditionalProposal)
     walkers = found.start.size
     batch = found.last.windows.count * walkers
     affordable = None if run.case.budget is None else (run.case.budget - run.engine.evaluations) // batch - 2

@@ -15,9 +15,11 @@ from micromacro.sampling.opes import FEWEST_CHUNKS
 from micromacro.sampling.seeding import exploration_cost, pull_cost
 from micromacro.sampling.tuning import CHUNK_STEPS, FRAMES
 from micromacro.sampling.windows import window_spacing
+from micromacro.systems.model import FRAME_STEPS
 
 EXPLORERS = 32
 MOLECULE_EXPLORERS = 8
+MOLECULE_FRAMES = 200
 MOST_NUMBERS = 100_000_000
 BURN_IN_CHUNKS = 12
 FEWEST_STEPS = 100
@@ -87,8 +89,13 @@ def cycles_for(case: Case) -> int:
 
 
 def schedule(case: Case, steps: int, batch: int, cycles: int | None = None) -> Schedule:
-    """How a round of `steps` local steps is spent; each frame of a molecule is a call of another engine."""
-    interval = case.system.frame_steps if isinstance(case.system, MolecularSystem) else 1
+    """How a round of `steps` local steps is spent.
+
+    Each frame of a molecule costs as much as two steps: they are as far apart as leaves 200 of them, within limits.
+    """
+    interval = 1
+    if isinstance(case.system, MolecularSystem):
+        interval = int(np.clip(steps // MOLECULE_FRAMES, FRAME_STEPS, case.system.frame_steps))
     return schedule_for(steps, cycles or cycles_for(case), batch, most_frames(case), interval)
 
 

@@ -28,6 +28,7 @@ from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
 from micromacro.errors import InputError, MicromacroError, PhysicsError
+from micromacro.molecular_bursts import MolecularBursts, molecular_bursts
 from micromacro.molecules.system import MolecularSystem, of_equations
 from micromacro.pipeline import Sampled
 
@@ -72,7 +73,8 @@ class Reduction:
 
     - `projected`, `bursts`, `learned`: the closures that there are.
     - `agreement`: of the reduced dynamics with the full model, by the route of its closure.
-    - `reasons`: why there is no result, by what is missing: `bursts`, `learned`, `full_model`.
+    - `reasons`: why there is no result, by what is missing: `bursts`, `learned`, `full_model`, `short_trajectories`.
+    - `short_trajectories`: of a molecule, their D beside that of the windows.
     - `no_gap`: why time scales are known not to separate, so that there is no reduced dynamics to judge; else `None`.
     """
 
@@ -82,6 +84,7 @@ class Reduction:
     agreement: dict[str, Agreement] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     no_gap: str | None = None
+    short_trajectories: MolecularBursts | None = None
 
     @cached_property
     def tables(self) -> dict[str, ClosureTable]:
@@ -109,6 +112,7 @@ class Reduction:
             "learned": learned and {"lag": learned.lag, "reason": learned.reason},
             "agreement": {route: _agreement_row(one) for route, one in self.agreement.items()},
             "reasons": self.reasons,
+            "short_trajectories": self.short_trajectories and self.short_trajectories.as_dict(),
         }
 
 
@@ -124,10 +128,10 @@ def _agreement_row(one: Agreement) -> dict:
 
 def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
     """Bursts, long simulations of the full model, the equation learned from them, and the comparison."""
+    if isinstance(run.case.system, MolecularSystem):
+        return _of_molecule(run, sampled, projected)
     if not relaxes(run, sampled):
         return Reduction(projected, reasons=dict.fromkeys(STAGES, NO_GAP), no_gap=NO_GAP)
-    if isinstance(run.case.system, MolecularSystem):
-        return Reduction(projected, reasons=dict.fromkeys(STAGES, OF_MOLECULES))
     found = _or_reason(lambda: _bursts_stage(run, sampled))
     bursts = None if isinstance(found, str) else found
     reasons = {"bursts": found} if isinstance(found, str) else {}
@@ -144,6 +148,16 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
         reasons |= {"learned": learned}
     result = Reduction(projected, bursts, None if isinstance(learned, str) else learned, reasons=reasons)
     return replace(result, agreement=_agreement(run, result, trajectories))
+
+
+def _of_molecule(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
+    """What short trajectories say of D; there are no other routes."""
+    no_gap = None if relaxes(run, sampled) else NO_GAP
+    found = _or_reason(lambda: molecular_bursts(run, sampled, projected))
+    reasons = dict.fromkeys(STAGES, no_gap or OF_MOLECULES)
+    if isinstance(found, str):
+        return Reduction(projected, reasons=reasons | {"short_trajectories": found}, no_gap=no_gap)
+    return Reduction(projected, reasons=reasons, no_gap=no_gap, short_trajectories=found)
 
 
 def _or_reason(stage: Callable[[], Found]) -> Found | str:

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 
 import micromacro
 from micromacro import finish, pipeline, stages
@@ -25,12 +25,14 @@ from micromacro.closures.reduced import ReducedDynamics, Trajectories, draw_star
 from micromacro.closures.smooth import SmoothClosure, SmoothSettings, smooth_closure
 from micromacro.closures.table import ClosureTable
 from micromacro.coarsening import check_learning, learn_coarse, learned_case
+from micromacro.coupling.learning import AnyGenerator
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
-from micromacro.generators.generator import DensityGenerator, Generator
+from micromacro.generators.completed import CompletedGenerator
+from micromacro.generators.generator import Generator
 from micromacro.long_run import sample_long_run
 from micromacro.molecular_passages import passages
 from micromacro.molecules.imported import read_own_data
@@ -277,6 +279,13 @@ def _last_generator(store: Store) -> str | None:
     return f"learn_{max(numbers)}" if numbers else None
 
 
+@eqx.filter_jit
+def _raw_draws(generator: AnyGenerator, z: Float[Array, "d"], keys: Key[Array, "n"]) -> Float[Array, "n Y"]:
+    """Observed states of the generator alone: at z itself where it can hold that fixed."""
+    one = generator.sample_exactly if isinstance(generator, CompletedGenerator) else generator.sample
+    return jax.lax.map(lambda key: one(z, key), keys, batch_size=DRAWS_AT_ONCE)
+
+
 @dataclass(frozen=True)
 class Lift:
     """Micro states conditioned on coarse values.
@@ -369,7 +378,7 @@ class Result:
         return np.asarray(chunk(jnp.asarray(q, float).reshape(len(q), -1)))
 
     @cached_property
-    def generator(self) -> Generator | DensityGenerator | None:
+    def generator(self) -> AnyGenerator | None:
         """The generator trained last, if the run had one."""
         name = self.summary["last_generator"]
         if name is None:
@@ -384,7 +393,8 @@ class Result:
         **Arguments:**
 
         - `z`: coarse values `(m, d)`.
-        - `exact`: corrected by the physics, for δ(ξ - z); else the generator alone, for its blurred window.
+        - `exact`: corrected by the physics, for δ(ξ - z); else the generator alone, for its blurred window, or for z
+            itself where the coarse variable is some of the coordinates that it knows.
         - `width`: how far ξ of a draw may be from z; one per cent of the range where left out.
 
         **Raises:** `InputError` for values outside the range, values near which nothing was sampled, and raw draws of a
@@ -412,10 +422,7 @@ class Result:
         if self.generator is None:
             raise InputError("--raw", "be of a run that had a generator", f"method {self.summary['method']}")
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), n)
-        draw = eqx.filter_jit(
-            lambda generator, z, keys: jax.lax.map(lambda key: generator.sample(z, key), keys, batch_size=DRAWS_AT_ONCE)
-        )
-        observed = draw(self.generator, jnp.asarray(value), keys)
+        observed = _raw_draws(self.generator, jnp.asarray(value), keys)
         z = np.asarray(jax.vmap(self.case.coarse)(observed), float)
         system = self.case.system
         if isinstance(system, MolecularSystem):

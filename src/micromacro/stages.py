@@ -16,18 +16,20 @@ from micromacro import plan, records
 from micromacro.cases.case import Case
 from micromacro.coordinates.space import Space
 from micromacro.coupling.estimate import Segment
-from micromacro.coupling.learning import fit_generator
-from micromacro.coupling.pairs import blurred_pairs, padding_cells
+from micromacro.coupling.learning import AnyGenerator, fit_completed, fit_generator
+from micromacro.coupling.pairs import blurred_pairs, exact_pairs, padding_cells
 from micromacro.coupling.rounds import ADAPT_CHUNKS, Round, Schedule, coupled_round, local_round
 from micromacro.coupling.seeding import RELAXATION_CHUNKS, seeded_round
 from micromacro.errors import InputError
+from micromacro.generators.completed import CompletedGenerator
 from micromacro.generators.family import Family
-from micromacro.generators.generator import DensityGenerator, Generator
 from micromacro.generators.kinds import family
+from micromacro.molecules.positions import coarse_coordinates
 from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.production import Frames
+from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import (
     BIAS_POINTS,
     PULLS,
@@ -225,26 +227,35 @@ def learn_stage(
     number: int,
     segments: list[Segment],
     width: np.ndarray,
-    previous: Generator | DensityGenerator | None = None,
+    previous: AnyGenerator | None = None,
     *,
     corrected: bool = True,
-) -> Generator | DensityGenerator:
+) -> AnyGenerator:
     """Train the generator on the frames of `segments`, or go on with a previous one.
+
+    Where the coarse variable is some of the coordinates and moves have a density, only the others are learned.
 
     `corrected`: whether moves or weights will correct it, so that less training will do.
     """
     case, settings = run.case, family_of(run.case)
     settings = settings.for_moves(run.space) if corrected else settings
 
-    def compute(advance: Callable) -> xr.Dataset:
-        q, z = zip(*(observed_frames(run, segment) for segment in segments), strict=True)
-        rng = np.random.default_rng([case.seed, number])
-        pairs = blurred_pairs(np.concatenate(q), np.concatenate(z), case.coarse, width, rng)
-        key = run.key(100 + number)
-        generator = fit_generator(settings, pairs, run.space, case.coarse, width, key, previous, advance)
-        return records.generator_record(generator)
+    own = coarse_coordinates(case.coarse, case.system) if settings.has_density else None
 
-    steps = settings.steps_for(run.space.dimension, warm=previous is not None)
+    def compute(advance: Callable) -> xr.Dataset:
+        q, z = map(np.concatenate, zip(*(observed_frames(run, segment) for segment in segments), strict=True))
+        key = run.key(100 + number)
+        if own is not None:
+            assert previous is None or isinstance(previous, CompletedGenerator)
+            pairs = exact_pairs(q, z, case.coarse, width)
+            found = fit_completed(settings, pairs, own, run.space, case.coarse, width, key, previous, advance)
+            return records.generator_record(found)
+        assert not isinstance(previous, CompletedGenerator)
+        pairs = blurred_pairs(q, z, case.coarse, width, np.random.default_rng([case.seed, number]))
+        found = fit_generator(settings, pairs, run.space, case.coarse, width, key, previous, advance)
+        return records.generator_record(found)
+
+    steps = settings.steps_for(run.space.dimension - len(own or ()), warm=previous is not None)
     return records.read_generator(run.stage(f"learn_{number}", steps, "training steps", compute))
 
 
@@ -259,7 +270,7 @@ def observed_frames(run: Run, segment: Segment) -> tuple[np.ndarray, np.ndarray]
 def round_stage(
     run: Run,
     number: int,
-    generator: Generator | DensityGenerator | None,
+    generator: AnyGenerator | None,
     windows: Windows,
     positions: np.ndarray,
     labels: np.ndarray,
@@ -280,13 +291,13 @@ def round_stage(
             result = local_round(
                 run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_steps=on_steps
             )
-        elif isinstance(generator, DensityGenerator):
+        elif isinstance(generator, ConditionalProposal):
             result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_steps)
         else:
             result = seeded_round(run.engine, generator, windows, start, labels, tuning, schedule, key, on_steps)
         return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
 
-    seeded = generator is not None and not isinstance(generator, DensityGenerator)
+    seeded = generator is not None and not isinstance(generator, ConditionalProposal)
     chunks = RELAXATION_CHUNKS if seeded else ADAPT_CHUNKS
     steps = chunks * plan.chunk_steps(run.case) + schedule.steps
     return records.read_round(run.stage(f"round_{number}", batch * steps, "walker-steps", compute))

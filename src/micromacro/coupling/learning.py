@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -10,8 +11,12 @@ from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.space import Space
 from micromacro.coupling.pairs import Pairs
 from micromacro.generators.collapse import CollapseReport, diagnose, require_healthy
+from micromacro.generators.completed import CompletedGenerator, other_coordinates, restricted
 from micromacro.generators.family import Family
 from micromacro.generators.generator import DensityGenerator, Generator
+
+AnyGenerator = Generator | DensityGenerator | CompletedGenerator
+"""Of all coordinates, or of those that the coarse variable is not."""
 
 
 def fit_generator(
@@ -39,6 +44,32 @@ def fit_generator(
     generator = settings.fit(*data, other_key, state=space, condition=coarse.space, on_chunk=on_chunk)
     require_healthy(_report(generator, pairs, coarse, blur, judge_key))
     return generator
+
+
+def fit_completed(
+    settings: Family,
+    pairs: Pairs,
+    coordinates: tuple[int, ...],
+    space: Space,
+    coarse: CoarseVariable,
+    blur: Float[np.ndarray, "d"],
+    key: Key[Array, ""],
+    previous: CompletedGenerator | None = None,
+    on_chunk: Callable[[int], None] = lambda _: None,
+) -> CompletedGenerator:
+    """A generator of pairs (q, ξ) that are not blurred, where ξ is some `coordinates` of q: the others are learned."""
+    others = other_coordinates(space, coordinates)
+    rest = settings.fit(
+        pairs.q[:, list(others)],
+        pairs.z,
+        pairs.weight,
+        key,
+        state=restricted(space, others),
+        condition=coarse.space,
+        previous=None if previous is None else previous.rest,
+        on_chunk=on_chunk,
+    )
+    return CompletedGenerator(rest, jnp.asarray(blur, float), coordinates, space)
 
 
 def _report(generator: Generator, pairs: Pairs, coarse: CoarseVariable, blur: np.ndarray, key: Array) -> CollapseReport:

@@ -10,6 +10,7 @@ from micromacro.estimates.surface import coarse_grid
 
 LARGEST_WEIGHT = 30.0
 MARGIN = 4.0
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def blurred_pairs(
     coarse: CoarseVariable,
     width: Float[np.ndarray, "d"],
     rng: np.random.Generator,
-    copies: int = 3,
+    copies: int = COPIES,
 ) -> Pairs:
     r"""Pairs of the joint density p(q | ξ) N(z; ξ, s²) with ξ even over its range.
 
@@ -39,6 +40,19 @@ def blurred_pairs(
     - `width`: the blur s, `(d,)`.
     - `copies`: how often each frame is blurred anew.
     """
+    even = exact_pairs(q, coarse_values, coarse, width)
+    blurred = np.tile(even.z, (copies, 1))
+    blurred = np.asarray(coarse.wrap(blurred + width * rng.normal(size=blurred.shape)))
+    return Pairs(np.tile(even.q, (copies, 1)), blurred, np.tile(even.weight, copies))
+
+
+def exact_pairs(
+    q: Float[np.ndarray, "n Y"],
+    coarse_values: Float[np.ndarray, "n d"],
+    coarse: CoarseVariable,
+    width: Float[np.ndarray, "d"],
+) -> Pairs:
+    """Pairs of p(q | ξ), not blurred, with ξ even over its range and as far beyond as windows of `width` reach."""
     grid = coarse_grid(coarse, padding=padding_cells(coarse, width))
     cell = grid.cell(coarse_values)
     inside = cell >= 0
@@ -46,9 +60,7 @@ def blurred_pairs(
     density = np.bincount(cell, minlength=len(grid.points))
     weight = 1.0 / density[cell]
     weight = np.minimum(weight, LARGEST_WEIGHT * np.median(weight))
-    blurred = np.tile(coarse_values, (copies, 1))
-    blurred = np.asarray(coarse.wrap(blurred + width * rng.normal(size=blurred.shape)))
-    return Pairs(np.tile(q, (copies, 1)), blurred, np.tile(weight, copies))
+    return Pairs(q, coarse_values, weight)
 
 
 def padding_cells(coarse: CoarseVariable, width: Float[np.ndarray, "d"]) -> int:

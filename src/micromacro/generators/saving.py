@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from micromacro.coordinates.space import Space
 from micromacro.errors import MicromacroError, StoreError
+from micromacro.generators.completed import CompletedGenerator, other_coordinates, restricted
 from micromacro.generators.kinds import KINDS
 
 FORMAT = 1
@@ -50,6 +51,9 @@ def load_generator(path: Path | str) -> Any:
 
 def describe(generator: Any) -> dict:
     """What is needed besides the arrays: format, kind, settings, where states and conditions live."""
+    if isinstance(generator, CompletedGenerator):
+        own = {"coordinates": list(generator.coordinates), "state": generator.state.as_dict()}
+        return describe(generator.rest) | {"completed": own | {"blur": np.asarray(generator.blur).tolist()}}
     settings = generator.settings
     return {
         "format": FORMAT,
@@ -63,7 +67,8 @@ def describe(generator: Any) -> dict:
 
 def arrays_of(generator: Any) -> dict[str, np.ndarray]:
     """Every array of a generator by its place, such as `model.network.enter.weight`."""
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(generator, eqx.is_array))
+    fitted = generator.rest if isinstance(generator, CompletedGenerator) else generator
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(fitted, eqx.is_array))
     return {_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
@@ -78,7 +83,22 @@ def restore(description: dict, arrays: dict[str, np.ndarray]) -> Any:
     if wanted != set(arrays):
         raise StoreError(f"arrays must be those of its settings; {sorted(wanted ^ set(arrays))[:4]} differ.")
     found = [_checked(_name(path), leaf, arrays) if _is_shape(leaf) else leaf for path, leaf in leaves]
-    return jax.tree_util.tree_unflatten(structure, found)
+    generator = jax.tree_util.tree_unflatten(structure, found)
+    return _completed(generator, description["completed"]) if "completed" in description else generator
+
+
+def _completed(generator: Any, description: dict) -> CompletedGenerator:
+    """The generator with the coordinates that are its condition."""
+    try:
+        coordinates = tuple(int(index) for index in description["coordinates"])
+        state, blur = Space.from_dict(description["state"]), jnp.asarray(description["blur"], float)
+        fits = restricted(state, other_coordinates(state, coordinates)) == generator.state
+    except (KeyError, TypeError, ValueError, IndexError, MicromacroError) as error:
+        raise StoreError(f"the description of the generator cannot be read: {error!r}.") from error
+    size = generator.condition.dimension
+    if not fits or not len(set(coordinates)) == len(coordinates) == size or blur.shape != (size,):
+        raise StoreError("the coordinates that complete a generator must be those that it does not make.")
+    return CompletedGenerator(generator, blur, coordinates, state)
 
 
 def _skeleton(description: dict) -> Any:

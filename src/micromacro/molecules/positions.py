@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.features import Stack
 from micromacro.coordinates.geometry import Angle, Atoms, Distance, Geometry, PositionFunction, Torsion
 from micromacro.errors import InputError
-from micromacro.molecules.system import MolecularSystem
+from micromacro.molecules.system import AnySystem, MolecularSystem
 
 SAME = 1e-5
 """In nm: positions that are rebuilt from internal coordinates agree so well with those they are of."""
@@ -105,6 +106,16 @@ def observed_geometry(geometry: Geometry, system: MolecularSystem) -> Callable:
     local = in_solute(geometry.atoms, system, "atoms")
     index = system.internal.index(local) if isinstance(geometry, (Torsion, Distance, Angle)) else None
     return OfPositions(replace(geometry, atoms=local), system) if index is None else Coordinate(index)
+
+
+def coarse_coordinates(coarse: CoarseVariable, system: AnySystem) -> tuple[int, ...] | None:
+    """Which internal coordinate of a molecule each component of ξ is; `None` where any is none of them."""
+    geometries = [one for one in coarse.components if isinstance(one, Torsion | Distance | Angle)]
+    if not isinstance(system, MolecularSystem) or len(geometries) < coarse.dimension:
+        return None
+    found = [observed_geometry(one, system) for one in geometries]
+    indices = tuple(one.index for one in found if isinstance(one, Coordinate))
+    return indices if len(indices) == coarse.dimension else None
 
 
 def directly(function: Callable, system: MolecularSystem) -> Callable[[Float[Array, "solute 3"]], Array]:

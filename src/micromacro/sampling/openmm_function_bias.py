@@ -18,7 +18,7 @@ from micromacro.coordinates.geometry import stacked
 from micromacro.errors import InputError
 from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.openmm_bias import parameter_names
-from micromacro.sampling.openmm_worker import NANOMETRE
+from micromacro.sampling.openmm_worker import positions_of
 from micromacro.sampling.table import Table
 from micromacro.sampling.windows import window_energy
 
@@ -43,8 +43,7 @@ class FunctionBias:
         evaluate, names = jax.jit(self._energy_and_forces), parameter_names(self.coarse.dimension, None)
 
         def compute(state: openmm.State) -> tuple[float, np.ndarray]:
-            positions = state.getPositions(asNumpy=True) / NANOMETRE
-            given = state.getParameters()
+            positions, given = positions_of(state), state.getParameters()
             found = np.asarray(evaluate(positions, np.array([given[name] for name in names]), self.table))
             return float(found[0]), found[1:].reshape(-1, 3)
 

@@ -22,6 +22,7 @@ from micromacro.coupling.own_data import (
 from micromacro.coupling.pairs import padding_cells
 from micromacro.errors import InputError
 from micromacro.estimates.surface import coarse_grid
+from micromacro.molecules.chirality import alike_in_chirality
 from micromacro.molecules.imported import ImportedFrames
 from micromacro.molecules.system import AnySystem, MolecularSystem
 from micromacro.pipeline import Sampled, default_blur
@@ -99,9 +100,11 @@ def _states(run: stages.Run, imported: ImportedFrames) -> WeightedStates:
             "data", "be as in the run that is resumed", "other frames or weights", remedy="Use another OUT."
         )
     _check_coarse(coarse, imported, array["coarse"])
-    position = np.asarray(imported.positions, float).reshape(count, -1)
-    if not isinstance(system, MolecularSystem):
-        position = np.asarray(run.space.wrap(position))
+    position = np.asarray(imported.positions, float)
+    if isinstance(system, MolecularSystem):
+        position = alike_in_chirality(system, position, "data.trajectories").reshape(count, -1)
+    else:
+        position = np.asarray(run.space.wrap(position.reshape(count, -1)))
     return WeightedStates(position, **array)
 
 

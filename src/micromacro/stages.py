@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from micromacro import plan, records
 from micromacro.cases.case import Case
@@ -24,7 +24,7 @@ from micromacro.errors import InputError
 from micromacro.generators.completed import CompletedGenerator
 from micromacro.generators.family import Family
 from micromacro.generators.kinds import family
-from micromacro.molecules.positions import coarse_coordinates
+from micromacro.molecules.positions import coarse_coordinates, hydrogen_coordinates
 from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
@@ -43,6 +43,9 @@ from micromacro.sampling.seeding import (
 from micromacro.sampling.table import Table, zero_table
 from micromacro.sampling.windows import Windows, grid_centers
 from micromacro.store import Store
+
+NARROW = 0.03
+"""Of the range of ξ, the blur of windows that are narrow."""
 
 
 @dataclass
@@ -218,8 +221,21 @@ def shared_tuning(exploration: Exploration, windows: int) -> Tuning:
 
 def family_of(case: Case) -> Family:
     """The settings of the generator of a case. **Raises:** `InputError` for a setting that its kind does not have."""
-    given = {name: value for name, value in vars(case.generator).items() if name != "kind" and value is not None}
-    return family(case.generator.kind, given)
+    wanted, system = case.generator, case.system
+    general = ("kind", "heavy_atoms", "exact")
+    given = {name: value for name, value in vars(wanted).items() if name not in general and value is not None}
+    if wanted.heavy_atoms:
+        if not isinstance(system, MolecularSystem) or wanted.kind != "flow":
+            requirement = "be left out but for molecules and kind 'flow'"
+            raise InputError("generator.heavy_atoms", requirement, wanted.heavy_atoms)
+        given["apart"] = hydrogen_coordinates(system)
+    found = family(wanted.kind, given)
+    if wanted.exact and not (found.has_density and coarse_coordinates(case.coarse, system)):
+        requirement = (
+            "be left out but for kinds with a density and a coarse variable of a molecule's internal coordinates"
+        )
+        raise InputError("generator.exact", requirement, wanted.exact)
+    return found
 
 
 def learn_stage(
@@ -240,7 +256,7 @@ def learn_stage(
     case, settings = run.case, family_of(run.case)
     settings = settings.for_moves(run.space) if corrected else settings
 
-    own = coarse_coordinates(case.coarse, case.system) if settings.has_density else None
+    own = held_coordinates(case, width) if settings.has_density else None
 
     def compute(advance: Callable) -> xr.Dataset:
         q, z = map(np.concatenate, zip(*(observed_frames(run, segment) for segment in segments), strict=True))
@@ -257,6 +273,17 @@ def learn_stage(
 
     steps = settings.steps_for(run.space.dimension - len(own or ()), warm=previous is not None)
     return records.read_generator(run.stage(f"learn_{number}", steps, "training steps", compute))
+
+
+def held_coordinates(case: Case, width: Float[np.ndarray, "d"]) -> tuple[int, ...] | None:
+    """The coordinates that are ξ, where a generator is to hold them exactly; `None` where it learns ξ with the rest.
+
+    In narrow windows ξ is held to its place more sharply than learned; in wide ones a generator given the blurred z
+    learns more from the same frames than one given ξ.
+    """
+    own, wanted = coarse_coordinates(case.coarse, case.system), case.generator.exact
+    narrow = bool(np.all(width <= NARROW * case.coarse.range))
+    return own if (narrow if wanted is None else wanted) else None
 
 
 def observed_frames(run: Run, segment: Segment) -> tuple[np.ndarray, np.ndarray]:

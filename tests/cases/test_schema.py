@@ -24,10 +24,11 @@ def test_case_file_offers_every_setting(section, settings):
 
 def test_settings_of_generators_are_those_of_some_kind():
     known = {field.name for settings in KINDS.values() for field in fields(settings)}
-    offered = [field.name for field in fields(case.GeneratorSettings) if field.name != "kind"]
-    assert set(offered) <= known
-    # of the adaptive sampler, whose density no move may use
-    assert known - set(offered) == {"tolerance", "divergence"}
+    # what is said of the molecule instead of a kind
+    offered = {field.name for field in fields(case.GeneratorSettings)} - {"kind", "exact", "heavy_atoms"}
+    assert offered <= known
+    # of the adaptive sampler, whose density no move may use, and what `heavy_atoms` sets
+    assert known - offered == {"tolerance", "divergence", "apart"}
 
 
 def test_a_run_offers_every_kind():

@@ -83,6 +83,18 @@ def test_it_is_stored_whole(generator, tmp_path):
     np.testing.assert_array_equal(draws(again, 1.0, 20).state, draws(generator, 1.0, 20).state)
 
 
+def test_coordinates_apart_are_stored_with_it(tmp_path):
+    rng = np.random.default_rng(1)
+    q, z = rng.normal(size=(500, 3)), rng.uniform(-np.pi, np.pi, (500, 1))
+    settings = FlowSettings(training_steps=250, apart=(0, 2))
+    fitted = settings.fit(q, z, np.ones(500), jax.random.key(0), condition=ANGLE)
+    assert fitted.representation.layout.apart == (0, 2)
+    save_generator(fitted, tmp_path / "one.safetensors")
+    again = load_generator(tmp_path / "one.safetensors")
+    assert again.settings == settings
+    np.testing.assert_array_equal(draws(again, 1.0, 5).log_prob, draws(fitted, 1.0, 5).log_prob)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"coordinates": [0]}, {"coordinates": [1, 1]}, {"coordinates": [7]}, {"blur": [0.1, 0.1]}, {"state": {}}],

@@ -62,6 +62,15 @@ def test_a_layer_is_triangular_with_the_slopes_that_it_gives(backwards):
     np.testing.assert_allclose(layer.forward(x, features, direction).log_slope, np.log(np.diag(jacobian)), atol=1e-4)
 
 
+def test_coordinates_apart_see_no_others_and_are_seen_by_none():
+    model, x = _model(Layout(2, 2, apart=(1, 3)), 2), _states(LAYOUT, 1)[0]
+    hessian = np.asarray(jax.jit(jax.hessian(lambda x: model.log_prob(x, Z)[0]))(x))
+    assert np.all(hessian[[0, 0, 1, 1, 2, 3], [1, 3, 2, 3, 3, 0]] == 0)
+    assert abs(hessian[0, 2]) > 1e-6
+    other = jax.jit(jax.jacobian(lambda z: jax.grad(lambda x: model.log_prob(x, z)[0])(x)))(Z)
+    assert np.all(np.abs(other) > 0)
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_layer_leads_back(backwards):
     layer = _random(Autoregressive.new(LAYOUT, CONDITION.size, SIZES, backwards, jax.random.key(0)), 1)

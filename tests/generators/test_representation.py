@@ -7,7 +7,7 @@ import pytest
 
 from micromacro.coordinates.space import Space
 from micromacro.generators.affine import ConditionalAffine, fit_affine
-from micromacro.generators.representation import fit_representation
+from micromacro.generators.representation import Layout, fit_representation
 
 FREE = np.full(3, np.inf)
 ZERO = np.zeros(3)
@@ -145,7 +145,7 @@ def mixed():
 def test_bounded_and_circular_coordinates_come_back(mixed):
     representation, q, z = mixed
     assert representation.circles == (3,)
-    assert representation.layout == (4, 1)
+    assert representation.layout == Layout(4, 1)
     found = encoded(representation, q, z)
     assert np.all(np.abs(found.state[:, 4]) <= np.pi)
     # single precision in between

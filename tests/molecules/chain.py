@@ -30,7 +30,7 @@ atoms = [[0, 1, 2, 3]]
 [bias]
 windows = 10
 walkers = 4
-steps = 2000
+steps = 3000
 
 [generator]
 training_steps = 1000

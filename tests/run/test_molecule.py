@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from micromacro import stages
 from micromacro.cases.case import GeneratorSettings
 from micromacro.cases.file import load_case
 from micromacro.coupling.moves import to_hidden
@@ -166,6 +167,35 @@ def test_own_frames_of_a_molecule_are_not_simulated(tmp_path):
 def test_methods_that_need_equations_of_motion_are_refused(case, tmp_path):
     with pytest.raises(InputError, match="micro-macro"):
         run(case, tmp_path / "out", method="micro-macro")
+
+
+def test_heavy_atoms_alone_are_learned_together():
+    case = load_case("alanine-dipeptide-vacuum")
+    system = case.system
+    family = stages.family_of(replace(case, generator=GeneratorSettings(kind="flow", heavy_atoms=True)))
+    elements = [atom.element.symbol for atom in system.topology.atoms]
+    apart = {index for index, atom in enumerate(system.internal.placed) if elements[atom] == "H"}
+    assert set(family.apart) == apart
+    assert len(apart) == 24
+    for other in (replace(case, generator=GeneratorSettings(kind="score", heavy_atoms=True)), load_case("half-moon")):
+        other = replace(other, generator=replace(other.generator, heavy_atoms=True))
+        with pytest.raises(InputError, match="heavy_atoms must be left out but for molecules"):
+            stages.family_of(other)
+
+
+def test_the_coarse_variable_is_held_exactly_in_narrow_windows_or_where_asked_for(case):
+    system = case.system
+    known = system.internal.index(chain.FIRST)
+    narrow, wide = (np.array([share * 2 * np.pi]) for share in (0.02, 0.05))
+    assert stages.held_coordinates(case, narrow) == (known,)
+    assert stages.held_coordinates(case, wide) is None
+    for exact, width, expected in ((True, wide, (known,)), (False, narrow, None)):
+        asked = replace(case, generator=replace(case.generator, exact=exact))
+        assert stages.held_coordinates(asked, width) == expected
+    gan = replace(case, generator=GeneratorSettings(kind="gan", exact=True))
+    for other in (gan, replace(load_case("half-moon"), generator=GeneratorSettings(exact=True))):
+        with pytest.raises(InputError, match="exact must be left out but for kinds with a density"):
+            stages.family_of(other)
 
 
 def test_states_over_the_seam_can_be_simulated(case):

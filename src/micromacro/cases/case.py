@@ -51,6 +51,8 @@ class GeneratorSettings:
     layers: int | None = None
     knots: int | None = None
     sparsity: float | None = None
+    heavy_atoms: bool | None = None
+    exact: bool | None = None
     latent: int | None = None
     critic_steps: int | None = None
     candidates: int | None = None

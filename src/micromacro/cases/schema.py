@@ -201,6 +201,8 @@ class GeneratorSection(Section):
     layers: Count | None = None
     knots: Annotated[Integer, Field(ge=2)] | None = None
     sparsity: Annotated[Number, Field(ge=0)] | None = None
+    heavy_atoms: Flag | None = None
+    exact: Flag | None = None
     latent: Count | None = None
     critic_steps: Count | None = None
     candidates: Count | None = None

@@ -1,6 +1,7 @@
 """A generator of the windows' pairs; one that nothing will correct is examined first."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,8 @@ def fit_completed(
 ) -> CompletedGenerator:
     """A generator of pairs (q, ξ) that are not blurred, where ξ is some `coordinates` of q: the others are learned."""
     others = other_coordinates(space, coordinates)
+    if settings.apart:
+        settings = replace(settings, apart=tuple(others.index(index) for index in settings.apart if index in others))
     rest = settings.fit(
         pairs.q[:, list(others)],
         pairs.z,

@@ -145,6 +145,8 @@ def visible(layout: Layout, features: int, backwards: bool) -> Bool[np.ndarray, 
     source = sources(layout)
     own = np.arange(layout.dimension)[:, None]
     earlier = source > own if backwards else source < own
+    apart = np.isin(np.arange(layout.dimension), layout.apart)
+    earlier = earlier & ~apart[:, None] & ~apart[source]
     return np.concatenate([earlier, np.ones((layout.dimension, features), bool)], axis=1)
 
 

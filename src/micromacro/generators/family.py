@@ -36,6 +36,7 @@ class Family(abc.ABC):
     """
 
     kind: ClassVar[str]
+    apart: ClassVar[tuple[int, ...]] = ()
 
     @property
     @abc.abstractmethod
@@ -147,7 +148,7 @@ class Family(abc.ABC):
 
     def skeleton(self, state: Space, condition: Space, circles: tuple[int, ...]) -> Any:
         """An untrained generator of the same structure, to hold the parameters of a stored one."""
-        representation = untrained_representation(state, condition, circles)
+        representation = untrained_representation(state, condition, circles, self.apart)
         model = self.build(representation.layout, Condition(condition), jax.random.key(0))
         return self.generator(representation, model)
 
@@ -156,7 +157,7 @@ class Family(abc.ABC):
             if previous.state != state or previous.condition != condition or previous.settings != self:
                 raise InputError("previous", "be a generator of the same settings and spaces", previous.settings)
             return previous.representation
-        return fit_representation(q, z, weight, state, condition, numpy_rng(key))
+        return fit_representation(q, z, weight, state, condition, numpy_rng(key), self.apart)
 
     def _model(self, representation: Representation, previous: Any, key: Array) -> Any:
         if previous is not None:

@@ -123,6 +123,7 @@ class FlowSettings(Family):
       of several separate modes faster.
     - `knots`: bins of each spline.
     - `sparsity`: price of dependence, in nats over the effective number of pairs: see `PenalisedLikelihood`.
+    - `apart`: coordinates that see z alone, beside correlations that are linear, and that no other sees.
     """
 
     kind: ClassVar[str] = "flow"
@@ -134,6 +135,7 @@ class FlowSettings(Family):
     training_steps: int | None = None
     batch_size: int | None = None
     learning_rate: float = 6e-3
+    apart: tuple[int, ...] = ()  # type: ignore[misc]
 
     @property
     def has_density(self) -> bool:

@@ -23,10 +23,14 @@ NEAREST = 1e-9
 
 
 class Layout(NamedTuple):
-    """A represented state `(Y,)` holds so many real numbers, then so many angles in [-π, π)."""
+    """A represented state `(Y,)` holds so many real numbers, then so many angles in [-π, π).
+
+    `apart`: which of them neither see others nor are seen by them, in models that can leave them so.
+    """
 
     reals: int
     circles: int
+    apart: tuple[int, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -55,16 +59,20 @@ class Representation(eqx.Module):
 
     - `affine`: location and scale given z of the real coordinates.
     - `state`: where states live; `circles`: indices of the coordinates that stay on a circle.
+    - `apart`: indices of those that are to be learned apart from all others.
     """
 
     affine: ConditionalAffine
     state: Space = eqx.field(static=True)
     circles: tuple[int, ...] = eqx.field(static=True)
+    apart: tuple[int, ...] = eqx.field(static=True, default=())
 
     @property
     def layout(self) -> Layout:
         """How many real numbers and angles a represented state holds."""
-        return Layout(self.state.dimension - len(self.circles), len(self.circles))
+        order = (*self.reals, *self.circles)
+        apart = tuple(place for place, index in enumerate(order) if index in self.apart)
+        return Layout(len(self.reals), len(self.circles), apart)
 
     @property
     def reals(self) -> tuple[int, ...]:
@@ -130,6 +138,7 @@ def fit_representation(
     state: Space,
     condition: Space,
     rng: np.random.Generator,
+    apart: tuple[int, ...] = (),
 ) -> Representation:
     """Decide which periodic coordinates stay on their circle, and fit location and scale of the others given z."""
     pick = rng.choice(len(q), min(len(q), SUBSAMPLE), p=weight / weight.sum())
@@ -142,12 +151,14 @@ def fit_representation(
         attached[index], offset[index] = slope, center
     stretched = np.asarray(jax.vmap(lambda one: stretch(one, state)[0])(jnp.asarray(inside_bounds(q, state))))
     affine = fit_affine(stretched[:, reals], z, condition, attached[reals], offset[reals], state.period[reals])
-    return Representation(affine, state, circles)
+    return Representation(affine, state, circles, apart)
 
 
-def untrained_representation(state: Space, condition: Space, circles: tuple[int, ...]) -> Representation:
+def untrained_representation(
+    state: Space, condition: Space, circles: tuple[int, ...], apart: tuple[int, ...] = ()
+) -> Representation:
     """One of the same structure that holds nothing yet."""
-    return Representation(untrained_affine(state.dimension - len(circles), condition), state, circles)
+    return Representation(untrained_affine(state.dimension - len(circles), condition), state, circles, apart)
 
 
 def inside_bounds(q: Float[np.ndarray, "n Y"], state: Space) -> Float[np.ndarray, "n Y"]:

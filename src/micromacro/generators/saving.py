@@ -108,7 +108,9 @@ def _skeleton(description: dict) -> Any:
             raise StoreError(f"format must be {FORMAT}, of this version; got {description['format']!r}.")
         if description["kind"] not in KINDS:
             raise StoreError(f"kind must be one of {', '.join(KINDS)}; got {description['kind']!r}.")
-        settings = KINDS[description["kind"]](**description["settings"])
+        # JSON knows lists alone
+        given = description["settings"].items()
+        settings = KINDS[description["kind"]](**{k: tuple(v) if isinstance(v, list) else v for k, v in given})
         state, condition = (Space.from_dict(description[key]) for key in ("state", "condition"))
         circles = tuple(int(index) for index in description["circles"])
         return eqx.filter_eval_shape(settings.skeleton, state, condition, circles)

@@ -1,7 +1,7 @@
 """From structure and force-field files to a `MolecularSystem` that is ready to be simulated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mdtraj
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from openmm.unit import md_unit_system
 
 from micromacro.errors import InputError
+from micromacro.molecules.chirality import alike_in_chirality
 from micromacro.molecules.forces import ForceSettings, create_forces
 from micromacro.molecules.internal_coordinates import InternalCoordinates, build_internal_coordinates
 from micromacro.molecules.structures import read_structures, solute_atoms
@@ -78,7 +79,7 @@ def build_molecular_system(
         requirement = "hold a molecule other than water and ions"
         raise InputError("system.structure", requirement, "none", source=source)
     initial = np.array([relaxed(system, positions, source) for positions in structures.positions])
-    return MolecularSystem(
+    found = MolecularSystem(
         topology=topology,
         forces=openmm.XmlSerializer.serialize(system),
         initial=initial.reshape(len(initial), -1),
@@ -89,6 +90,8 @@ def build_molecular_system(
         friction=settings.friction,
         time_step=settings.time_step,
     )
+    alike = alike_in_chirality(found, initial, "system.structure", source)
+    return replace(found, initial=alike.reshape(len(alike), -1))
 
 
 def with_bonds_of_forces(topology: mdtraj.Topology, system: openmm.System) -> mdtraj.Topology:

@@ -55,6 +55,11 @@ class InternalCoordinates:
         """What each coordinate is, with the atoms counted from 0, such as `torsion 4-6-8-14`."""
         return tuple(f"{kind} {'-'.join(map(str, atoms))}" for kind, atoms in self._described())
 
+    @property
+    def placed(self) -> tuple[int, ...]:
+        """The atom that each coordinate places."""
+        return tuple(atoms[0] for _, atoms in self._described())
+
     def index(self, atoms: tuple[int, ...]) -> int | None:
         """Which coordinate is the bond, angle or torsion of these atoms, from either end; `None` if there is none."""
         for index, (_, own) in enumerate(self._described()):

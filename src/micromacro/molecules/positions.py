@@ -63,6 +63,12 @@ def heavy_atoms(system: MolecularSystem) -> Int[np.ndarray, "heavy"]:
     return np.array([i for i in system.solute if atoms[i].element.symbol not in ("H", "VS")], int)
 
 
+def hydrogen_coordinates(system: MolecularSystem) -> tuple[int, ...]:
+    """The internal coordinates that place hydrogens."""
+    heavy = {int(np.flatnonzero(system.solute == atom)[0]) for atom in heavy_atoms(system)}
+    return tuple(index for index, placed in enumerate(system.internal.placed) if placed not in heavy)
+
+
 def check_rebuilding(system: MolecularSystem, key: str, source: str | None = None) -> None:
     """Refuse a function of positions where internal coordinates do not determine them."""
     internal, given = system.internal, solute_positions(system)

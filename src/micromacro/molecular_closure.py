@@ -52,7 +52,7 @@ def series_stage(run: stages.Run, sampled: Sampled) -> xr.Dataset:
     """Continuous series of ξ in flattened windows, by the dynamics of the molecule.
 
     A pilot in every fourth window says how fine they must be. They cost at most three quarters of `[close] bursts`
-    steps, and of what the budget has left; the rest is for short trajectories without a bias (`molecular_bursts`).
+    steps, and of what the budget has left; the rest is for short trajectories without a bias (`short_trajectories`).
 
     **Raises:** `InputError` where too few steps are left.
     """

@@ -28,9 +28,9 @@ from micromacro.closures.spectrum import slowest_modes
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling import checks
 from micromacro.errors import InputError, MicromacroError, PhysicsError
-from micromacro.molecular_bursts import MolecularBursts, molecular_bursts
 from micromacro.molecules.system import MolecularSystem, of_equations
 from micromacro.pipeline import Sampled
+from micromacro.short_trajectories import ShortTrajectories, short_trajectories
 
 OF_MOLECULES = "b and D of a molecule come from series of ξ in umbrella windows and from F"
 NO_GAP = "hidden coordinates do not relax at fixed ξ by their own dynamics: no gap between time scales"
@@ -84,7 +84,7 @@ class Reduction:
     agreement: dict[str, Agreement] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     no_gap: str | None = None
-    short_trajectories: MolecularBursts | None = None
+    short_trajectories: ShortTrajectories | None = None
 
     @cached_property
     def tables(self) -> dict[str, ClosureTable]:
@@ -153,7 +153,7 @@ def reduce_stages(run: stages.Run, sampled: Sampled, projected: ClosureTable) ->
 def _of_molecule(run: stages.Run, sampled: Sampled, projected: ClosureTable) -> Reduction:
     """What short trajectories say of D; there are no other routes."""
     no_gap = None if relaxes(run, sampled) else NO_GAP
-    found = _or_reason(lambda: molecular_bursts(run, sampled, projected))
+    found = _or_reason(lambda: short_trajectories(run, sampled, projected))
     reasons = dict.fromkeys(STAGES, no_gap or OF_MOLECULES)
     if isinstance(found, str):
         return Reduction(projected, reasons=reasons | {"short_trajectories": found}, no_gap=no_gap)

@@ -22,7 +22,7 @@ def lag_picture(data: ReportData) -> list[Picture]:
     """Slopes of the conditional moments and memory of hidden coordinates against the lag, with the plateau."""
     study = data.lag_study
     if study is None:
-        return []
+        return _trajectories_picture(data)
     figure, (slopes, memory) = new_figure((5.2, 4.2), 2, (2.0, 1.0))
     band(slopes, study.lags, study.drift_ratio, study.drift_ratio_stderr, "drift")
     band(slopes, study.lags, study.diffusion_ratio, study.diffusion_ratio_stderr, "diffusion", OTHER)
@@ -44,12 +44,42 @@ def lag_picture(data: ReportData) -> list[Picture]:
     return [picture(figure, "Slopes of the conditional moments and memory against the lag", caption)]
 
 
+def _trajectories_picture(data: ReportData) -> list[Picture]:
+    """Of a molecule: D of short trajectories over that of the windows, against lag."""
+    found = _short_trajectories(data)
+    if not found:
+        return []
+    lags, ratio, stderr = (np.array(found[name]) for name in ("lags", "ratio", "stderr"))
+    figure, (axes,) = new_figure((5.2, 3.2))
+    band(axes, lags, ratio, stderr, "")
+    axes.axhline(1.0, color=MUTED, linewidth=0.8)
+    if found["plateau"] is not None:
+        axes.axvspan(*found["plateau"], color="#e3f4ee", zorder=0)
+    limit_to(axes, ratio, np.array(LEAST_SHOWN))
+    axes.set(xlabel="lag (ps)", ylabel="D over that of the windows", xscale="log")
+    reason = f"{found['reason'][:1].upper()}{found['reason'][1:]}"
+    caption = (
+        "Slope of the mean square displacement of short trajectories without a bias, the motion by b taken off, "
+        f"± {BAND:g} standard errors. Shaded: the plateau. {reason}."
+    )
+    return [picture(figure, "D of short trajectories against the lag", caption)]
+
+
+def _short_trajectories(data: ReportData) -> dict:
+    return (data.summary.get("reduction") or {}).get("short_trajectories") or {}
+
+
 def routes_table(data: ReportData) -> Table:
     """One row per route: what it is, between which lags, what it cost, or why there is none."""
     found = data.summary.get("reduction") or {}
     bursts, learned, reasons = found.get("bursts"), found.get("learned"), found.get("reasons") or {}
     if data.molecule is not None:
-        return Table(["route", "from", "lag", "remark"], [OF_MOLECULES], [""])
+        short = _short_trajectories(data).get("reason") or reasons.get("short_trajectories", "none")
+        rows = [
+            OF_MOLECULES,
+            ["short trajectories", "D: mean square displacement without a bias", "the plateau", short],
+        ]
+        return Table(["route", "from", "lag", "remark"], rows, ["", ""])
     rows, states = [["projected", LIMITS["projected"], "lag to zero", "–"]], [""]
     if bursts and bursts.get("lags"):
         lags = " and ".join(number(lag) for lag in bursts["lags"])

@@ -19,7 +19,7 @@ from micromacro.molecular_closure import SERIES, diffusion_of
 from micromacro.pipeline import Sampled
 from micromacro.sampling.seeding import no_windows
 
-STAGE = "bursts"
+STAGE = "trajectories"
 HIGHEST = 6.0
 """In kT: F of where trajectories begin."""
 LENGTH = 3.0
@@ -31,7 +31,7 @@ MOST_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True)
-class MolecularBursts:
+class ShortTrajectories:
     """D of short trajectories over that of the windows, against lag, and how far they may be apart.
 
     **Arguments:**
@@ -59,7 +59,7 @@ class MolecularBursts:
         }
 
 
-def molecular_bursts(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> MolecularBursts:
+def short_trajectories(run: stages.Run, sampled: Sampled, closed: ClosureTable) -> ShortTrajectories:
     """Trajectories from states all along ξ, by the dynamics of the molecule, held against the closure of the windows.
 
     They cost at most a quarter of `[close] bursts` steps, and what the budget has left.
@@ -72,12 +72,12 @@ def molecular_bursts(run: stages.Run, sampled: Sampled, closed: ClosureTable) ->
     record = _stage(run, sampled, closed, series)
     coarse, begin = run.case.coarse, record["start"].to_numpy()
     every = np.arange(len(begin))
-    paths = burst_paths_of(coarse, begin, record["bursts"].to_numpy(), float(record["interval"]), every)
+    paths = burst_paths_of(coarse, begin, record["trajectories"].to_numpy(), float(record["interval"]), every)
     found = burst_diffusion(paths, smooth_closure(closed, coarse))
     cell = sampled.estimate.surface.grid.cell(begin)
     diagonal = [np.diagonal(part[cell], axis1=1, axis2=2) for part in (closed.diffusion_stderr, closed.diffusion)]
     relative = float(np.sqrt(np.mean((diagonal[0] / diagonal[1]) ** 2)))
-    return MolecularBursts(
+    return ShortTrajectories(
         found, 2 * TOLERANCE + AGREE * float(np.hypot(np.nan_to_num(found.plateau_stderr), relative))
     )
 
@@ -103,8 +103,8 @@ def _stage(run: stages.Run, sampled: Sampled, closed: ClosureTable, series: xr.D
         units = {"units": "of the coarse variable"}
         return xr.Dataset(
             {
-                "start": (("burst", "component"), np.concatenate(start), units),
-                "bursts": (("frame", "burst", "component"), np.concatenate(moved, axis=1), units),
+                "start": (("trajectory", "component"), np.concatenate(start), units),
+                "trajectories": (("frame", "trajectory", "component"), np.concatenate(moved, axis=1), units),
                 "interval": ((), interval * step, {"units": "ps"}),
             }
         )

@@ -169,6 +169,8 @@ def _closures(run: stages.Run, sampled: Sampled, found: Reduction) -> Check:
         parts.append(_Part(name, *_difference(learned.table, bursts.table, allowance)))
     if learned is not None:
         remarks.append(f"learned equation at lag {learned.lag:.3g}: {learned.reason}")
+    if "short_trajectories" in found.reasons:
+        remarks.append(f"no short trajectories: {found.reasons['short_trajectories']}")
     remarks += [f"no closure from {what}: {reason}" for reason, what in _by_reason(found.reasons).items()]
     return worst_of(parts, remarks)
 

@@ -74,10 +74,12 @@ def thermal_energy(system: AnySystem) -> float:
 def _states(run: stages.Run, imported: ImportedFrames) -> WeightedStates:
     system, coarse = run.case.system, run.case.coarse
     _check_atoms(run, imported)
-    count = len(imported.positions)
+    count, position = len(imported.positions), np.asarray(imported.positions, float)
+    if isinstance(system, MolecularSystem):
+        position = alike_in_chirality(system, position, "data.trajectories")
+    position = position.reshape(count, -1)
 
     def compute(advance: Callable) -> xr.Dataset:
-        position = np.asarray(imported.positions, float).reshape(count, -1)
         one = jax.jit(jax.vmap(lambda state: coarse(system.observe(state))))
         values = []
         for begin in range(0, count, AT_ONCE):
@@ -100,11 +102,8 @@ def _states(run: stages.Run, imported: ImportedFrames) -> WeightedStates:
             "data", "be as in the run that is resumed", "other frames or weights", remedy="Use another OUT."
         )
     _check_coarse(coarse, imported, array["coarse"])
-    position = np.asarray(imported.positions, float)
-    if isinstance(system, MolecularSystem):
-        position = alike_in_chirality(system, position, "data.trajectories").reshape(count, -1)
-    else:
-        position = np.asarray(run.space.wrap(position.reshape(count, -1)))
+    if not isinstance(system, MolecularSystem):
+        position = np.asarray(run.space.wrap(position))
     return WeightedStates(position, **array)
 
 

@@ -1,7 +1,8 @@
 """Beyond the projection: closures from bursts and from snapshots, and long simulations of the full model to judge by.
 
 Each stage has a premise: hidden coordinates that relax by themselves at fixed ξ, a ξ that is stationary, force
-evaluations enough. Where it does not hold there is a reason instead of a result, and nothing is spent.
+evaluations enough. Where it does not hold there is a reason instead of a result, and nothing is spent. Of a molecule
+there are short trajectories alone, which show themselves whether it holds.
 """
 
 from collections.abc import Callable

@@ -75,8 +75,9 @@ def short_trajectories(run: stages.Run, sampled: Sampled, closed: ClosureTable) 
     paths = burst_paths_of(coarse, begin, record["trajectories"].to_numpy(), float(record["interval"]), every)
     found = burst_diffusion(paths, smooth_closure(closed, coarse))
     cell = sampled.estimate.surface.grid.cell(begin)
+    cell = cell[cell >= 0]
     diagonal = [np.diagonal(part[cell], axis1=1, axis2=2) for part in (closed.diffusion_stderr, closed.diffusion)]
-    relative = float(np.sqrt(np.mean((diagonal[0] / diagonal[1]) ** 2)))
+    relative = float(np.sqrt(np.nanmean((diagonal[0] / diagonal[1]) ** 2)))
     return ShortTrajectories(
         found, 2 * TOLERANCE + AGREE * float(np.hypot(np.nan_to_num(found.plateau_stderr), relative))
     )

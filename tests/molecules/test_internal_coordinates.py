@@ -339,3 +339,16 @@ def test_a_straight_angle_is_a_number_with_finite_slopes():
     internal = build_internal_coordinates(CHAIN[:2], np.ones(3), straight, NONE, NO_LENGTHS)
     assert encoded(internal, straight)[internal.index((0, 1, 2))] == pytest.approx(np.pi)
     assert np.isfinite(np.asarray(jax.jit(jax.jacrev(internal.encode))(jnp.asarray(straight)))).all()
+
+
+def test_a_bond_that_only_joins_molecules_makes_no_centre_chiral():
+    # an amine, which inverts, and a diatomic near it: the shortest bond that joins them is to the nitrogen
+    amine = np.array([[0.0, 0.0, 0.0], [0.14, 0.0, 0.05], [-0.07, 0.12, 0.05], [-0.07, -0.12, 0.05]])
+    reference = np.concatenate([amine, [[0.0, 0.0, -0.2], [0.0, 0.1, -0.25]]])
+    masses = np.array([14.0, 12.0, 12.0, 12.0, 16.0, 16.0])
+    bonds = np.array([[0, 1], [0, 2], [0, 3], [4, 5]])
+    internal = build_internal_coordinates(bonds, masses, reference, np.zeros((0, 2), int), np.zeros(0))
+    assert "2 molecules apart" in internal.reason
+    lower, upper = np.array(internal.space.lower), np.array(internal.space.upper)
+    turning = np.array([name.startswith(("torsion", "difference")) for name in internal.names])
+    assert np.all(upper[turning] - lower[turning] > 6)

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -385,7 +386,7 @@ def soft_centre():
         lengths.addBond(first, second, 0.15, 5e4)
     for first in range(1, 5):
         for second in range(first + 1, 5):
-            angles.addAngle(first, 0, second, 1.91, 6.0)
+            angles.addAngle(first, 0, second, 1.91, 10.0)
     for force in (lengths, angles):
         system.addForce(force)
     topology = mdtraj.Topology()
@@ -411,11 +412,11 @@ def test_a_centre_keeps_its_chirality_and_its_law_otherwise(monkeypatch):
     windows = no_windows(engine.coarse, 1)
     walkers = engine.start(windows, jnp.asarray(np.tile(system.initial[0], (1, 24, 1))))
     _, kept = run_chunks(
-        engine, windows, walkers, first_tuning(1, 1), jax.random.key(0), chunks=240, frames=1, interval=25
+        engine, windows, walkers, first_tuning(1, 1), jax.random.key(0), chunks=80, frames=3, interval=25
     )
     monkeypatch.setattr(engine, "_batch_mirrored", lambda states: np.zeros(len(states), bool))
     _, free = run_chunks(
-        engine, windows, walkers, first_tuning(1, 1), jax.random.key(1), chunks=240, frames=1, interval=25
+        engine, windows, walkers, first_tuning(1, 1), jax.random.key(1), chunks=80, frames=3, interval=25
     )
     own = np.sign(handedness(system.initial[0]))
     observed = np.asarray(jax.vmap(system.observe)(jnp.asarray(kept.position.reshape(-1, system.dimension))))
@@ -429,3 +430,23 @@ def test_a_centre_keeps_its_chirality_and_its_law_otherwise(monkeypatch):
     averages = [size.mean(axis=0) for size in sizes]
     error = np.sqrt(sum(one.var(ddof=1) / len(one) for one in averages))
     assert abs(averages[0].mean() - averages[1].mean()) < 4 * error
+
+
+def test_a_walker_that_flies_apart_is_told_and_not_put_back():
+    system = replace(soft_centre(), time_step=0.03)
+    engine = OpenMMEngine(system, coarse_variable(PositionFunction(lambda x: x[1, 0])), workers=1, platform="Reference")
+    windows = no_windows(engine.coarse, 1)
+    walkers = engine.start(windows, jnp.asarray(np.tile(system.initial[0], (1, 8, 1))))
+    with pytest.raises(PhysicsError, match="not finite"):
+        run_chunks(engine, windows, walkers, first_tuning(1, 1), jax.random.key(0), chunks=40, frames=5, interval=10)
+    engine.close()
+
+
+def test_a_bias_that_turns_most_walkers_over_is_told(monkeypatch):
+    engine = OpenMMEngine(soft_centre(), coarse_variable(PositionFunction(lambda x: x[1, 0])), workers=1)
+    windows = no_windows(engine.coarse, 1)
+    walkers = engine.start(windows, jnp.asarray(np.tile(engine.system.initial[0], (1, 8, 1))))
+    monkeypatch.setattr(engine, "_batch_mirrored", lambda states: np.ones(len(states), bool))
+    with pytest.raises(PhysicsError, match="more than half of the walkers turned into their mirror images"):
+        engine.advance(windows, first_tuning(1, 1), walkers, jax.random.key(0), 1, 10)
+    engine.close()

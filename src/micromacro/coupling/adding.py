@@ -31,7 +31,8 @@ def nearby_states(
     states = []
     for center in centers:
         delta = np.asarray(coarse.difference(estimate.pool.coarse, center)) / coarse.range
-        nearest = np.argsort(np.sum(delta**2, axis=1))[: 4 * walkers]
+        count = min(4 * walkers, len(delta))
+        nearest = np.argpartition(np.sum(delta**2, axis=1), count - 1)[:count]
         states.append(estimate.position[rng.choice(nearest, walkers, replace=len(nearest) < walkers)])
     return np.stack(states)
 

@@ -112,7 +112,7 @@ class Autoregressive(eqx.Module):
         source, own = sources(self.layout), np.arange(self.layout.dimension)
         # an angle has several features: their sum does not depend on where it is counted from
         square = square @ np.asarray(source[:, None] == own, np.float32)
-        earlier = jnp.where(backwards, own > own[:, None], own < own[:, None])
+        earlier = jnp.where(backwards, own > own[:, None], own < own[:, None]) & ~_any_apart(self.layout)
         # the root must have a slope where weights are zero
         size = jnp.sqrt(jnp.where(earlier, square, 0.0) + np.float32(1e-8)) - np.float32(1e-4)
         return jnp.sum(size)
@@ -145,9 +145,14 @@ def visible(layout: Layout, features: int, backwards: bool) -> Bool[np.ndarray, 
     source = sources(layout)
     own = np.arange(layout.dimension)[:, None]
     earlier = source > own if backwards else source < own
-    apart = np.isin(np.arange(layout.dimension), layout.apart)
-    earlier = earlier & ~apart[:, None] & ~apart[source]
+    earlier = earlier & ~_any_apart(layout)[:, source]
     return np.concatenate([earlier, np.ones((layout.dimension, features), bool)], axis=1)
+
+
+def _any_apart(layout: Layout) -> Bool[np.ndarray, "Y Y"]:
+    """Pairs of coordinates one of which is to be learned apart from all others."""
+    apart = np.isin(np.arange(layout.dimension), layout.apart)
+    return apart[:, None] | apart
 
 
 def _forward(x: Float[Array, "*points"], raw: Float[Array, "raw *points"], circle: Bool[Array, "*#points"]) -> Mapped:

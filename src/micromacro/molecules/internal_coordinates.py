@@ -138,7 +138,7 @@ def build_internal_coordinates(
     whole, apart = joined(bonds, reference)
     matrix = choose_z_matrix(whole, masses, torsions)
     fixed, unsupported = fixed_parts(matrix, constraints, lengths)
-    low, high, periodic = torsion_ranges(matrix, whole, masses, reference, torsions)
+    low, high, periodic = torsion_ranges(matrix, bonds, masses, reference, torsions)
     bonds_count, angles_count = len(fixed.free_bonds), len(fixed.free_angles)
     space = Space.of(
         np.concatenate([np.zeros(fixed.free_count), low]),

@@ -23,16 +23,18 @@ def torsion_ranges(
 ) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
     """Lower ends, upper ends and whether a circle, of each torsion of a Z-matrix.
 
-    Differences at a chiral centre are an interval, (0, π) or (-π, 0). All others are circles: differences from 0 to
-    2π, for two substituents never coincide; torsions from -π to π, or from 0 to 2π if near π in the `reference` and
-    not `preferred`.
+    Differences at a chiral centre, of atoms that `bonds` hold to it, are an interval, (0, π) or (-π, 0). All others are
+    circles: differences from 0 to 2π, for two substituents never coincide; torsions from -π to π, or from 0 to 2π if
+    near π in the `reference` and not `preferred`.
     """
     neighbours = bonded(bonds, len(masses))
     ranges = []
     values = np.asarray(jax.vmap(Torsion((0, 1, 2, 3)))(jnp.asarray(reference)[matrix.torsions]))
     for atoms, relative, value in zip(matrix.torsions.tolist(), matrix.differences[3:], values.tolist(), strict=True):
         centre = atoms[1]
-        rigid = len(neighbours[centre]) > 3 or (len(neighbours[centre]) == 3 and masses[centre] > RIGID_PYRAMID)
+        bonded_all = {atoms[0], atoms[2], atoms[3]} <= set(neighbours[centre])
+        many = len(neighbours[centre]) > 3 or (len(neighbours[centre]) == 3 and masses[centre] > RIGID_PYRAMID)
+        rigid = bonded_all and many
         if relative and rigid and abs(value) < FLAT:
             ranges.append((0.0, np.pi, False) if value > 0 else (-np.pi, 0.0, False))
         elif relative or (abs(value) > np.pi / 2 and not {tuple(atoms), tuple(atoms[::-1])} & set(preferred)):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from joblib import cpu_count
 
 from micromacro.coordinates.coarse import CoarseVariable
-from micromacro.errors import InputError
+from micromacro.errors import InputError, PhysicsError
 from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.engine import Chunk, Tuning
 from micromacro.sampling.exchange import exchanges, window_energies
@@ -28,6 +28,8 @@ from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows
 
 FREE = "free"
+LARGEST_RISE = 1e4
+"""In kT, of the energy between the frames of one walker: no bias lifts it as far, and what does flies apart."""
 REPAIR_ITERATIONS, REPAIR_TOLERANCE = 50, 300.0
 """Of raw draws, until their root-mean-square force in kJ/mol/nm is about that of dynamics at room temperature."""
 LARGEST_BATCH = 4096
@@ -113,8 +115,10 @@ class OpenMMEngine:
         """Advance by `frames * interval` steps and save every `interval`-th; nothing is tuned, every step accepted.
 
         A walker whose coordinates cease to be numbers has none from then on, nor a density: `check_finite` tells. One
-        that a bias has turned into its mirror image at some centre stays where it was: its steps are refused, which
-        leaves the density among molecules of the right chirality unchanged.
+        that a bias has turned into its mirror image at some centre is back where it was, from that frame on: the steps
+        until each frame are refused, which leaves the density among molecules of the right chirality unchanged.
+
+        **Raises:** `PhysicsError` where that befalls more than half of all walkers.
         """
         del tuning
         shape = walkers.position.shape
@@ -130,15 +134,35 @@ class OpenMMEngine:
         answers = self._pool.run("advance", tasks)
         self.evaluations += frames * interval * len(positions)
         saved, energies = (np.concatenate(part, axis=1) for part in zip(*answers, strict=True))
-        mirrored = np.concatenate(_in_batches(self._batch_mirrored, saved.reshape(-1, shape[-1])))
-        refused = mirrored.reshape(frames, -1).any(axis=0)
-        saved[:, refused] = positions[refused]
-        energies[:, refused] = -self.system.kT * np.asarray(walkers.log_density).reshape(-1)[refused]
+        self._refuse_mirrored(saved, energies, positions, np.asarray(walkers.log_density).reshape(-1))
         coarse = self.coarse_values(saved.reshape(-1, shape[-1])).reshape(frames, *shape[:2], -1)
         saved, log_density = saved.reshape(frames, *shape), -energies.reshape(frames, *shape[:2]) / self.system.kT
         last = self._walkers(windows, saved[-1], coarse[-1], log_density[-1])
         chunk = Chunk(jnp.asarray(saved), jnp.asarray(coarse), jnp.asarray(log_density), jnp.ones(windows.count))
         return last, chunk
+
+    def _refuse_mirrored(
+        self,
+        saved: Float[np.ndarray, "frames n D"],
+        energies: Float[np.ndarray, "frames n"],
+        begun: Float[np.ndarray, "n D"],
+        log_density: Float[np.ndarray, "n"],
+    ) -> None:
+        """Put walkers back to where they had begun from the first frame on that is a mirror image.
+
+        Not those that fly apart: on their way through mirror images they must be seen to.
+        """
+        mirrored = np.concatenate(_in_batches(self._batch_mirrored, saved.reshape(-1, saved.shape[-1])))
+        sound = np.max(energies / self.system.kT + log_density, axis=0) < LARGEST_RISE
+        refused = np.logical_or.accumulate(mirrored.reshape(energies.shape), axis=0) & sound
+        if refused.any(axis=0).mean() > 0.5:
+            raise PhysicsError(
+                "more than half of the walkers turned into their mirror images at some centre",
+                where=f"{energies.shape[1]} walkers",
+                remedy="Lower [system] time_step, or [bias] stiffness.",
+            )
+        saved[refused] = np.broadcast_to(begun, saved.shape)[refused]
+        energies[refused] = np.broadcast_to(-self.system.kT * log_density, energies.shape)[refused]
 
     def log_density(self, positions: Float[Array, "n D"]) -> Float[Array, "n"]:
         """-V/kT of each state, without a bias; one evaluation each, NaN where it is not a number."""

@@ -100,7 +100,7 @@ def judge_learned(out: Path) -> dict[str, float]:
     for name, kind in (("φ", "phi"), ("ψ", "psi")):
         known = reference("vacuum", kind)
         turned = np.mod(angles[name] - known[np.nanargmax(known[:, 1]), 0], 2 * np.pi)
-        correlation = spearmanr(coarse[even, 0], turned[even]).statistic
+        correlation, _ = spearmanr(coarse[even, 0], turned[even])
         figures[f"|rank correlation| of ξ and {name}"] = abs(float(correlation))
     known = reference("vacuum", "phi")
     edges = np.linspace(-np.pi, np.pi, BINS + 1)

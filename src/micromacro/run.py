@@ -92,13 +92,19 @@ def run(
     """
     _check_request(case, method)
     folder = Path(tempfile.mkdtemp(prefix="micromacro-")) if out is None else Path(out)
-    if (folder / SUMMARY).exists() and resume:
-        _same_settings(folder, case, method)
-        return Result.load(folder, case)
-    _prepare(folder, case, method, resume)
+    with Store(folder).locked():
+        if (folder / SUMMARY).exists() and resume:
+            _same_settings(folder, case, method)
+            return Result.load(folder, case)
+        _prepare(folder, case, method, resume)
+        return _compute(case, folder, method, progress or Progress(quiet=True), workers)
+
+
+def _compute(case: Case, folder: Path, method: str, progress: Progress, workers: int | None) -> "Result":
+    """Every stage that is not finished, and the files of results."""
     began = time.monotonic()
     engine = _engine(folder, case, method, workers)
-    under_way = stages.Run(case, Store(folder), progress or Progress(quiet=True), engine)
+    under_way = stages.Run(case, Store(folder), progress, engine)
     coarsening = None
     if case.coarsen is not None:
         under_way, coarsening = learn_coarse(under_way)
@@ -259,7 +265,6 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
 def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
     if not resume and ((folder / SUMMARY).exists() or Store(folder).names):
         raise StoreError(f"{folder} holds results. Give --resume to go on with them, or another directory.")
-    folder.mkdir(parents=True, exist_ok=True)
     if resume:
         _same_settings(folder, case, method)
 

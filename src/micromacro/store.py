@@ -1,11 +1,15 @@
 """Results on disk: one zarr group a stage, written whole or not at all, readable with xarray."""
 
 import os
+import platform
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from micromacro.errors import StoreError
 
@@ -19,6 +23,29 @@ class Store:
 
     def __init__(self, out: Path):
         self.path = Path(out) / "store"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs away from OUT meanwhile; the lock goes with its process, however that ends.
+
+        **Raises:** `StoreError` where another run has it.
+        """
+        out = self.path.parent
+        lock, owner = FileLock(out / ".lock", timeout=0, is_singleton=True), out / ".owner"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            owner.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        except Timeout as error:
+            holder = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
+            remedy = "Wait for its end, stop it, or choose another OUT."
+            raise StoreError(f"{out} is in use by {holder}. {remedy}") from error
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written: {error}. Choose another OUT.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def has(self, name: str) -> bool:
         """Whether the stage was finished."""

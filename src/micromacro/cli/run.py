@@ -98,12 +98,12 @@ def _run(
         remedy = "Give --resume to go on with them, or another OUT."
         raise StoreError(f"OUT must hold no results; got {out}, which does. {remedy}")
     folder = out / CASE_FOLDER
-    if resume and folder.exists():
-        loaded = load_case(case, overrides_to_resume(case, overrides, folder))
-    else:
-        loaded = load_case(case, overrides)
-        archive_case(case, overrides, folder)
-    return run_case(loaded, out, method=method, resume=resume, progress=progress, workers=workers).summary
+    again = resume and folder.exists()
+    loaded = load_case(case, overrides_to_resume(case, overrides, folder) if again else overrides)
+    with Store(out).locked():
+        if not again:
+            archive_case(case, overrides, folder)
+        return run_case(loaded, out, method=method, resume=resume, progress=progress, workers=workers).summary
 
 
 def _refuse_other_machines(scheduler: str | None) -> None:

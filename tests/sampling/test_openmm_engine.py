@@ -414,7 +414,7 @@ def test_a_centre_keeps_its_chirality_and_its_law_otherwise(monkeypatch):
     _, kept = run_chunks(
         engine, windows, walkers, first_tuning(1, 1), jax.random.key(0), chunks=80, frames=3, interval=25
     )
-    monkeypatch.setattr(engine, "_batch_mirrored", lambda states: np.zeros(len(states), bool))
+    monkeypatch.setattr(MolecularSystem, "mirrored", lambda _, states: np.zeros(len(states), bool))
     _, free = run_chunks(
         engine, windows, walkers, first_tuning(1, 1), jax.random.key(1), chunks=80, frames=3, interval=25
     )
@@ -446,7 +446,7 @@ def test_a_bias_that_turns_most_walkers_over_is_told(monkeypatch):
     engine = OpenMMEngine(soft_centre(), coarse_variable(PositionFunction(lambda x: x[1, 0])), workers=1)
     windows = no_windows(engine.coarse, 1)
     walkers = engine.start(windows, jnp.asarray(np.tile(engine.system.initial[0], (1, 8, 1))))
-    monkeypatch.setattr(engine, "_batch_mirrored", lambda states: np.ones(len(states), bool))
+    monkeypatch.setattr(MolecularSystem, "mirrored", lambda _, states: np.ones(len(states), bool))
     with pytest.raises(PhysicsError, match="more than half of the walkers turned into their mirror images"):
         engine.advance(windows, first_tuning(1, 1), walkers, jax.random.key(0), 1, 10)
     engine.close()

@@ -6,6 +6,7 @@ constrained dynamics samples, see `constraint_metric`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,13 @@ class InternalCoordinates:
     def placed(self) -> tuple[int, ...]:
         """The atom that each coordinate places."""
         return tuple(atoms[0] for _, atoms in self._described())
+
+    @cached_property
+    def chiral(self) -> tuple[Int[np.ndarray, "k 4"], Int[np.ndarray, "k"]]:
+        """The atoms of the torsions that tell the chirality of a centre, and the sign that each must have."""
+        low = np.array(self.space.lower[self.fixed.free_count :])
+        told = ~np.array(self.space.periodic[self.fixed.free_count :], bool)
+        return self.matrix.torsions[told], np.where(low[told] < 0, -1, 1)
 
     def index(self, atoms: tuple[int, ...]) -> int | None:
         """Which coordinate is the bond, angle or torsion of these atoms, from either end; `None` if there is none."""

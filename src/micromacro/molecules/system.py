@@ -81,10 +81,13 @@ class MolecularSystem:
             return None
         return lambda observed: self.internal.decode(observed).reshape(-1)
 
-    def mirrored(self, state: Float[Array, "D"]) -> Bool[Array, ""]:
+    def mirrored(self, states: Float[np.ndarray, "n D"]) -> Bool[np.ndarray, "n"]:
         """Whether a centre has another chirality than in the starting structures; never where it is not a number."""
-        space, observed = self.internal.space, self.observe(state)
-        return jnp.any((observed < np.asarray(space.lower)) | (observed > np.asarray(space.upper)))
+        atoms, sign = self.internal.chiral
+        a, b, c, d = np.moveaxis(states.reshape(len(states), -1, 3)[:, self.solute[atoms]], 2, 0)
+        # the sign of a torsion, for less than the angle costs
+        volume = np.einsum("nkx,nkx->nk", b - a, np.cross(c - b, d - c))
+        return np.any(sign * volume < 0, axis=1)
 
     def log_volume(self, state: Float[Array, "D"]) -> Float[Array, ""]:
         r"""The logarithm of what a density of internal coordinates gains as one of positions, up to a constant."""

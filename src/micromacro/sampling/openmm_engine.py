@@ -75,7 +75,6 @@ class OpenMMEngine:
         self._pool = Workers(self.workers, settings)
         self._values = coarse_of_positions(self.system, self.coarse)
         self._batch_values = jax.jit(jax.vmap(self.coarse_of))
-        self._batch_mirrored = jax.jit(jax.vmap(self.system.mirrored))
         self._biases = jax.jit(partial(window_energies, self.coarse))
         self._exchanges = jax.jit(partial(exchanges, self.coarse), static_argnames="even")
         self._group = _free_group(self.system.forces)
@@ -152,7 +151,7 @@ class OpenMMEngine:
 
         Not those that fly apart: on their way through mirror images they must be seen to.
         """
-        mirrored = np.concatenate(_in_batches(self._batch_mirrored, saved.reshape(-1, saved.shape[-1])))
+        mirrored = self.system.mirrored(saved.reshape(-1, saved.shape[-1]))
         sound = np.max(energies / self.system.kT + log_density, axis=0) < LARGEST_RISE
         refused = np.logical_or.accumulate(mirrored.reshape(energies.shape), axis=0) & sound
         if refused.any(axis=0).mean() > 0.5:

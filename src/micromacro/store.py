@@ -5,7 +5,7 @@ import platform
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import xarray as xr
@@ -35,7 +35,6 @@ class Store:
         try:
             out.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-            owner.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         except Timeout as error:
             holder = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
             remedy = "Wait for its end, stop it, or choose another OUT."
@@ -43,6 +42,9 @@ class Store:
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error}. Choose another OUT.") from error
         try:
+            # it only names the holder to others: a full disk is told where results are lost
+            with suppress(OSError):
+                owner.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
             yield
         finally:
             lock.release()

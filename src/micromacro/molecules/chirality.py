@@ -1,9 +1,7 @@
 """Structures of one chirality: equal atoms that are named the other way round change places, all else is refused."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from micromacro.errors import InputError
 from micromacro.molecules.system import MolecularSystem
@@ -25,28 +23,24 @@ def alike_in_chirality(
 
     **Raises:** `InputError` that names the centre where a structure is a mirror image, of atoms that differ.
     """
-    positions = positions.copy()
-    mirrored, placed = _mirrored(system, positions), np.array(system.internal.placed, int)
-    for group in _equal_ends(system):
-        wrong = mirrored[:, np.isin(placed, group)].any(axis=1)
-        last = system.solute[group[-2:]]
-        positions[np.ix_(wrong, last)] = positions[np.ix_(wrong, last[::-1])]
-    still = _mirrored(system, positions)
-    if still.any():
-        frame, coordinate = (int(index) for index in np.argwhere(still)[0])
-        parents = dict(zip(system.internal.matrix.atoms.tolist(), system.internal.matrix.parents.tolist(), strict=True))
-        centre = system.topology.atom(int(system.solute[parents[int(placed[coordinate])]]))
-        remedy = "Simulate the mirror image as a molecule of its own."
-        requirement = f"hold one chirality at {centre}, that of the first structure"
-        raise InputError(key, requirement, f"another in number {frame}", source=source, remedy=remedy)
-    return positions
-
-
-def _mirrored(system: MolecularSystem, positions: Float[np.ndarray, "n atoms 3"]) -> Bool[np.ndarray, "n Y"]:
-    """Which coordinates of each structure lie outside their range."""
-    space, states = system.internal.space, jnp.asarray(positions.reshape(len(positions), -1))
-    observed = np.asarray(jax.jit(lambda many: jax.lax.map(system.observe, many, batch_size=AT_ONCE))(states))
-    return (observed < np.asarray(space.lower)) | (observed > np.asarray(space.upper))
+    placed, centres = system.internal.chiral[0][:, :2].T
+    parts = []
+    for part in np.array_split(positions, max(1, -(-len(positions) // AT_ONCE))):
+        part = part.copy()
+        mirrored = system.mirrored_torsions(part.reshape(len(part), -1))
+        for group in _equal_ends(system):
+            wrong = mirrored[:, np.isin(placed, group)].any(axis=1)
+            last = system.solute[group[-2:]]
+            part[np.ix_(wrong, last)] = part[np.ix_(wrong, last[::-1])]
+        still = np.argwhere(system.mirrored_torsions(part.reshape(len(part), -1)))
+        if len(still):
+            number = sum(map(len, parts)) + int(still[0, 0])
+            centre = system.topology.atom(int(system.solute[centres[still[0, 1]]]))
+            remedy = "Simulate the mirror image as a molecule of its own."
+            requirement = f"hold one chirality at {centre}, that of the first structure"
+            raise InputError(key, requirement, f"another in number {number}", source=source, remedy=remedy)
+        parts.append(part)
+    return np.concatenate(parts)
 
 
 def _equal_ends(system: MolecularSystem) -> list[list[int]]:

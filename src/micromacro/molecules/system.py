@@ -83,11 +83,15 @@ class MolecularSystem:
 
     def mirrored(self, states: Float[np.ndarray, "n D"]) -> Bool[np.ndarray, "n"]:
         """Whether a centre has another chirality than in the starting structures; never where it is not a number."""
+        return self.mirrored_torsions(states).any(axis=1)
+
+    def mirrored_torsions(self, states: Float[np.ndarray, "n D"]) -> Bool[np.ndarray, "n k"]:
+        """Which of the torsions that tell chirality, `internal.chiral`, have another sign."""
         atoms, sign = self.internal.chiral
         a, b, c, d = np.moveaxis(states.reshape(len(states), -1, 3)[:, self.solute[atoms]], 2, 0)
         # the sign of a torsion, for less than the angle costs
         volume = np.einsum("nkx,nkx->nk", b - a, np.cross(c - b, d - c))
-        return np.any(sign * volume < 0, axis=1)
+        return np.less(sign * volume, 0)
 
     def log_volume(self, state: Float[Array, "D"]) -> Float[Array, ""]:
         r"""The logarithm of what a density of internal coordinates gains as one of positions, up to a constant."""

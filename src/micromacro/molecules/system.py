@@ -83,7 +83,7 @@ class MolecularSystem:
 
     def mirrored(self, states: Float[np.ndarray, "n D"]) -> Bool[np.ndarray, "n"]:
         """Whether a centre has another chirality than in the starting structures; never where it is not a number."""
-        return self.mirrored_torsions(states).any(axis=1)
+        return np.any(self.mirrored_torsions(states), axis=1)
 
     def mirrored_torsions(self, states: Float[np.ndarray, "n D"]) -> Bool[np.ndarray, "n k"]:
         """Which of the torsions that tell chirality, `internal.chiral`, have another sign."""

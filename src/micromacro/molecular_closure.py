@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from micromacro import plan, stages
 from micromacro.closures.langevin_closure import fit_diffusion, langevin_closure
@@ -138,11 +138,22 @@ def _series(
     parts = []
     for group in np.array_split(which, max(1, len(which) // 4)):
         chosen = Windows(windows.centers[group], windows.stiffness, windows.flattening)
-        # moves of a molecule are not adjusted: nothing is tuned
-        tuning = stages.Tuning(jnp.ones(len(group)), jnp.ones((len(group), 1, 1)))
         key = jax.random.fold_in(run.key(number), int(group[0]))
-        walkers = run.engine.start(chosen, jnp.asarray(positions[group]))
-        _, chunk = run.engine.advance(chosen, tuning, walkers, key, *size)
-        parts.append(np.asarray(chunk.coarse))
+        parts.append(coarse_series(run, chosen, positions[group], key, size)[1])
         advance(len(group) * positions.shape[1] * size[0] * size[1])
     return np.concatenate(parts, axis=1)
+
+
+def coarse_series(
+    run: stages.Run,
+    windows: Windows,
+    positions: Float[np.ndarray, "windows walkers D"],
+    key: Array,
+    size: tuple[int, int],
+) -> tuple[Float[np.ndarray, "windows walkers d"], Float[np.ndarray, "frames windows walkers d"]]:
+    """ξ of each walker at its start and in the frames of one call of the engine; `size`: frames, steps between them."""
+    # moves of a molecule are not adjusted: nothing is tuned
+    tuning = stages.Tuning(jnp.ones(windows.count), jnp.ones((windows.count, 1, 1)))
+    walkers = run.engine.start(windows, jnp.asarray(positions))
+    _, chunk = run.engine.advance(windows, tuning, walkers, key, *size)
+    return np.asarray(walkers.coarse), np.asarray(chunk.coarse)

@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from micromacro import stages
 from micromacro.closures.langevin_bursts import AGREE, TOLERANCE, BurstDiffusion, burst_diffusion, burst_paths_of
@@ -15,7 +13,7 @@ from micromacro.closures.smooth import smooth_closure
 from micromacro.closures.table import ClosureTable
 from micromacro.coupling.adding import nearby_states
 from micromacro.errors import InputError
-from micromacro.molecular_closure import SERIES, diffusion_of
+from micromacro.molecular_closure import SERIES, coarse_series, diffusion_of
 from micromacro.pipeline import Sampled
 from micromacro.sampling.seeding import no_windows
 
@@ -98,7 +96,9 @@ def _stage(run: stages.Run, sampled: Sampled, closed: ClosureTable, series: xr.D
         positions = nearby_states(sampled.estimate, case.coarse, centers, 1, rng)[:, 0]
         parts = []
         for number, group in enumerate(np.array_split(positions, _groups(count, frames, case.system.dimension))):
-            parts.append(_trajectories(run, group, number, (frames, interval)))
+            key = jax.random.fold_in(run.key(720), number)
+            begun, moved = coarse_series(run, no_windows(case.coarse, 1), group[None], key, (frames, interval))
+            parts.append((begun[0], moved[:, 0]))
             advance(len(group) * frames * interval)
         start, moved = zip(*parts, strict=True)
         units = {"units": "of the coarse variable"}
@@ -130,15 +130,3 @@ def _size(run: stages.Run, interval: int, cutoff: float) -> tuple[int, int]:
 def _groups(count: int, frames: int, dimension: int) -> int:
     """In how many parts trajectories are simulated: a dozen for their progress, more where memory asks for it."""
     return int(min(count, max(12, -(-count * frames * dimension // MOST_NUMBERS))))
-
-
-def _trajectories(
-    run: stages.Run, positions: Float[np.ndarray, "n D"], number: int, size: tuple[int, int]
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "frames n d"]]:
-    """ξ at the start of each trajectory and in its frames; `size`: frames, and steps between them."""
-    windows = no_windows(run.case.coarse, 1)
-    walkers = run.engine.start(windows, jnp.asarray(positions)[None])
-    tuning = stages.Tuning(jnp.ones(1), jnp.ones((1, 1, 1)))
-    key = jax.random.fold_in(run.key(720), number)
-    _, chunk = run.engine.advance(windows, tuning, walkers, key, *size)
-    return np.asarray(walkers.coarse[0]), np.asarray(chunk.coarse[:, 0])

@@ -14,6 +14,7 @@ LIMITS = {
 """How each route comes by its closure."""
 PASSAGE_KEYS = ("forward_ps", "forward_stderr_ps", "backward_ps", "backward_stderr_ps", "factor")
 OF_MOLECULES = ["windows", "D: autocorrelation of ξ in umbrella windows; b: D and F", "beyond what relaxes there", "–"]
+PLATEAU = "#e3f4ee"
 LEAST_SHOWN = (0.9, 1.1)
 """Ratios between these are always within the picture: what differs by less is no news."""
 
@@ -30,7 +31,7 @@ def lag_picture(data: ReportData) -> list[Picture]:
     memory.plot(study.lags, study.memory, color=MUTED)
     for axes in (slopes, memory):
         if study.plateau is not None:
-            axes.axvspan(*study.plateau, color="#e3f4ee", zorder=0)
+            axes.axvspan(*study.plateau, color=PLATEAU, zorder=0)
     ratios = np.concatenate([study.drift_ratio, study.diffusion_ratio])
     limit_to(slopes, ratios, np.array(LEAST_SHOWN))
     slopes.set(ylabel="over the projected")
@@ -39,7 +40,7 @@ def lag_picture(data: ReportData) -> list[Picture]:
     caption = (
         f"Slope of the conditional moments over the projected one at lag zero, ± {BAND:g} standard errors, and how "
         "much hidden coordinates remember of the start. Shaded: the plateau. "
-        f"{study.reason[:1].upper()}{study.reason[1:]}."
+        f"{_as_sentence(study.reason)}"
     )
     return [picture(figure, "Slopes of the conditional moments and memory against the lag", caption)]
 
@@ -54,15 +55,18 @@ def _trajectories_picture(data: ReportData) -> list[Picture]:
     band(axes, lags, ratio, stderr, "")
     axes.axhline(1.0, color=MUTED, linewidth=0.8)
     if found["plateau"] is not None:
-        axes.axvspan(*found["plateau"], color="#e3f4ee", zorder=0)
+        axes.axvspan(*found["plateau"], color=PLATEAU, zorder=0)
     limit_to(axes, ratio, np.array(LEAST_SHOWN))
     axes.set(xlabel="lag (ps)", ylabel="D over that of the windows", xscale="log")
-    reason = f"{found['reason'][:1].upper()}{found['reason'][1:]}"
     caption = (
         "Slope of the mean square displacement of short trajectories without a bias, the motion by b taken off, "
-        f"± {BAND:g} standard errors. Shaded: the plateau. {reason}."
+        f"± {BAND:g} standard errors. Shaded: the plateau. {_as_sentence(found['reason'])}"
     )
     return [picture(figure, "D of short trajectories against the lag", caption)]
+
+
+def _as_sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _short_trajectories(data: ReportData) -> dict:

@@ -93,7 +93,11 @@ class Run:
             self.engine.evaluations += int(record.attrs["force_evaluations"])
         else:
             began, before = time.monotonic(), self.engine.evaluations
-            with self.progress.stage(name, total=total, unit=unit) as shown:
+            with (
+                self.progress.stage(name, total=total, unit=unit) as shown,
+                self.store.journal(name) as journal,
+                self.engine.keeping(journal),
+            ):
                 record = compute(shown.advance)
             record.attrs["force_evaluations"] = int(self.engine.evaluations - before)
             record.attrs["wall_seconds"] = time.monotonic() - began

@@ -1,5 +1,7 @@
-"""Results on disk: one zarr group a stage, written whole or not at all, readable with xarray."""
+"""Results on disk: one zarr group a stage, written whole or not at all, checked when read, readable with xarray."""
 
+import hashlib
+import json
 import os
 import platform
 import shutil
@@ -12,13 +14,18 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from micromacro.errors import StoreError
+from micromacro.journal import Journal, settle, written_whole
+
+FORMAT = 2
+"""Of the store; another number is another layout."""
 
 
 class Store:
-    """The stages of a run under `OUT/store`.
+    """The stages of a run under `OUT/store`, itself a zarr group whose attributes say where the stages come from.
 
     A stage is written to a hidden directory and renamed when it is complete, so that a kill at any instant leaves the
-    finished stages readable and nothing half-written under their names.
+    finished stages readable and nothing half-written under their names. What a stage under way has done is kept in its
+    journal. Beside each stage stand the SHA-256 sums of its files.
     """
 
     def __init__(self, out: Path):
@@ -49,6 +56,41 @@ class Store:
         finally:
             lock.release()
 
+    @property
+    def provenance(self) -> dict:
+        """Where the stages come from: format, case, seed, and the environments that computed them; empty before.
+
+        **Raises:** `StoreError` for a store of another format, or one whose description cannot be read.
+        """
+        file = self.path / "zarr.json"
+        if not file.exists():
+            return {}
+        try:
+            attributes = dict(json.loads(file.read_text(encoding="utf-8"))["attributes"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file} cannot be read: {error}. Delete it and run again with --resume.") from error
+        if attributes.get("format") != FORMAT:
+            raise StoreError(
+                f"{self.path} must be of format {FORMAT}; got {attributes.get('format')!r}, of another version of "
+                "micromacro. Read it with that version, or run the case again in another OUT."
+            )
+        return attributes
+
+    def describe(self, attributes: dict) -> None:
+        """Replace the provenance. **Raises:** `StoreError` where it cannot be written."""
+        described = {
+            "zarr_format": 3,
+            "node_type": "group",
+            "attributes": {"format": FORMAT} | attributes,
+        }
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            written_whole(self.path / "zarr.json", json.dumps(described, indent=1, ensure_ascii=False))
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be written: {error}. Free some space, or choose another OUT."
+            ) from error
+
     def has(self, name: str) -> bool:
         """Whether the stage was finished."""
         return self._final(name).is_dir()
@@ -59,8 +101,17 @@ class Store:
         stages = [entry for entry in self.path.glob("*.zarr") if not entry.name.startswith(".")]
         return [entry.stem for entry in sorted(stages, key=lambda entry: entry.stat().st_mtime_ns)]
 
+    @property
+    def begun(self) -> bool:
+        """Whether a stage is finished or under way."""
+        return any(self.path.glob("*.zarr")) or any(self.path.glob(".*.parts"))
+
+    def journal(self, name: str) -> Journal:
+        """What a stage under way has done so far."""
+        return Journal(self.path / f".{name}.parts")
+
     def write(self, name: str, dataset: xr.Dataset) -> None:
-        """Store one stage. **Raises:** `StoreError` where it cannot be written."""
+        """Store one stage and drop its journal. **Raises:** `StoreError` where it cannot be written."""
         partial = self.path / f".{name}.partial"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -68,24 +119,49 @@ class Store:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 dataset.to_zarr(partial, consolidated=False)
+            written_whole(self._sums(name), json.dumps(settle(partial), indent=1))
             os.replace(partial, self._final(name))
         except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise StoreError(
-                f"Stage {name} could not be written to {self.path}: {error}. Free some space and resume."
+                f"Stage {name} could not be written to {self.path}: {error}. Free some space, and go on with --resume."
             ) from error
+        self.journal(name).discard()
 
     def read(self, name: str) -> xr.Dataset:
-        """One stage, in memory. **Raises:** `StoreError` where it is missing or cannot be read."""
+        """One stage, in memory. **Raises:** `StoreError` where it is missing, damaged or cannot be read."""
         if not self.has(name):
             raise StoreError(f"{self.path} holds no stage {name}. Run the case again with --resume.")
+        self._check(name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with xr.open_zarr(self._final(name), consolidated=False) as dataset:
                     return dataset.load()
         except Exception as error:
-            remedy = f"Delete {self._final(name)} and run again with --resume."
-            raise StoreError(f"Stage {name} of {self.path} cannot be read: {error}. {remedy}") from error
+            raise self._damaged(name, str(error)) from error
+
+    def _check(self, name: str) -> None:
+        """Refuse a stage whose files are not those that were written."""
+        try:
+            wanted = json.loads(self._sums(name).read_text(encoding="utf-8"))
+            found = {
+                str(file.relative_to(self._final(name))): hashlib.sha256(file.read_bytes()).hexdigest()
+                for file in self._final(name).rglob("*")
+                if not file.is_dir()
+            }
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, str(error)) from error
+        if found != wanted:
+            wrong = sorted(file for file in {*found, *wanted} if found.get(file) != wanted.get(file))
+            raise self._damaged(name, f"{wrong[0]} is not as it was written")
+
+    def _damaged(self, name: str, how: str) -> StoreError:
+        remedy = f"Delete {self._final(name)} and run again with --resume: it is computed again."
+        return StoreError(f"Stage {name} of {self.path} cannot be read: {how}. {remedy}")
 
     def _final(self, name: str) -> Path:
         return self.path / f"{name}.zarr"
+
+    def _sums(self, name: str) -> Path:
+        return self.path / f".{name}.sums"

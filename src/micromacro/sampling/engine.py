@@ -1,5 +1,6 @@
-"""The JAX engine: every walker of every window advanced in one compiled batch."""
+"""What advances walkers: the protocol of engines, and the engine of systems that are JAX functions."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,20 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.sampling.euler_maruyama import Simulation, Trajectories
 from micromacro.sampling.exchange import exchanges
-from micromacro.sampling.mala import Walker, mala_step
-from micromacro.sampling.windows import Windows, window_energy
+from micromacro.sampling.jax_simulator import JaxSimulator
+from micromacro.sampling.mala import Walker
+from micromacro.sampling.parts import Part, parts
+from micromacro.sampling.pool import Cluster, Journal, Recorder
+from micromacro.sampling.threads import Threads
+from micromacro.sampling.tuned import Tuning as Tuning
+from micromacro.sampling.windows import Windows
 from micromacro.systems.model import System
-
-
-class Tuning(NamedTuple):
-    """What the local sampler adapted in each window: step size `(windows,)` and scale `(windows, S, S)`.
-
-    S is the dimension of the state, and 1 where moves are not adjusted.
-    """
-
-    step_size: Float[Array, "windows"]
-    scale: Float[Array, "windows S S"]
 
 
 class Chunk(NamedTuple):
@@ -50,6 +47,14 @@ class Engine(Protocol):
 
     def of(self, system: Any, coarse: CoarseVariable) -> "Engine":
         """An engine of the same kind for another system or coarse variable; what this one has cost goes on."""
+        ...
+
+    def keeping(self, journal: Journal) -> AbstractContextManager[None]:
+        """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
+        ...
+
+    def close(self) -> None:
+        """End what it started; it starts again when it is needed."""
         ...
 
     @property
@@ -98,16 +103,24 @@ class Engine(Protocol):
 class JaxEngine:
     """The engine for a system whose density is a JAX function.
 
-    `evaluations` counts one for each walker and step and each energy of a batch; it is what a budget is about.
+    Walkers are advanced in parts, by threads of this process or by the workers of a cluster; the parts follow from the
+    shape of the batch alone, so that results do not depend on who does the work. `evaluations` counts one for each
+    walker and step and each energy of a batch; it is what a budget is about.
+
+    **Arguments:**
+
+    - `cluster`: who advances walkers; threads of this process where left out.
     """
 
     system: System
     coarse: CoarseVariable
     evaluations: int = 0
+    cluster: Cluster | None = None
 
     def __post_init__(self):
-        self._start = jax.jit(self._start_batch)
-        self._advance = jax.jit(self._advance_batch, static_argnames=("frames", "interval"))
+        self._simulator = JaxSimulator(self.system, self.coarse)
+        make = partial(JaxSimulator, self.system, self.coarse)
+        self._recorder = Recorder(Threads(self._simulator) if self.cluster is None else self.cluster.pool(make))
         self._log_density = jax.jit(jax.vmap(self.system.log_density))
         self._swap = jax.jit(self._swap_neighbours, static_argnames="even")
 
@@ -119,6 +132,10 @@ class JaxEngine:
     def of(self, system: System, coarse: CoarseVariable) -> "JaxEngine":
         """The engine of another system or coarse variable; what this one has cost goes on."""
         return replace(self, system=system, coarse=coarse)
+
+    def keeping(self, journal: Journal) -> AbstractContextManager[None]:
+        """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
+        return self._recorder.keeping(journal)
 
     @property
     def adjusted(self) -> bool:
@@ -132,19 +149,48 @@ class JaxEngine:
 
     def coarse_of(self, position: Float[Array, "D"]) -> Float[Array, "d"]:
         """ξ of one simulated state."""
-        return self.coarse(self.system.observe(position))
+        return self._simulator.coarse_of(position)
 
     def start(self, windows: Windows, positions: Float[Array, "windows walkers D"]) -> Walker:
         """Walkers at given positions, evaluated under their windows; one evaluation each."""
         self.evaluations += positions.shape[0] * positions.shape[1]
-        return self._start(windows, positions)
+        return self._simulator.start(windows, positions)
 
     def advance(
         self, windows: Windows, tuning: Tuning, walkers: Walker, key: Key[Array, ""], frames: int, interval: int
     ) -> tuple[Walker, Chunk]:
         """Advance by `frames * interval` steps of MALA and save every `interval`-th."""
-        self.evaluations += frames * interval * int(np.prod(walkers.log_target.shape))
-        return self._advance(windows, tuning, walkers, key, frames=frames, interval=interval)
+        shape = walkers.position.shape
+        self.evaluations += frames * interval * shape[0] * shape[1]
+        cut = parts(shape[0], shape[1], shape[2], frames * interval)
+        tasks = [
+            {
+                "windows": replace(windows, centers=_cut(windows.centers, part.windows)),
+                "tuning": Tuning(*(_cut(array, part.windows) for array in tuning)),
+                "walkers": Walker(*(_cut(array, part.windows, part.walkers) for array in walkers)),
+                "key": np.asarray(jax.random.key_data(key if len(cut) == 1 else jax.random.fold_in(key, number))),
+                "frames": frames,
+                "interval": interval,
+            }
+            for number, part in enumerate(cut)
+        ]
+        answers = self._recorder.run("advance", tasks, [part.label for part in cut])
+        return _joined(shape, cut, answers)
+
+    def trajectories(
+        self,
+        states: Float[np.ndarray, "walkers D"],
+        time_step: float,
+        steps: int,
+        key: Key[Array, ""],
+        *,
+        save_every: int | None = None,
+    ) -> Trajectories:
+        """Walkers by the dynamics itself, as `euler_maruyama.simulate` has them; not counted."""
+        simulation = Simulation.of(states, time_step, steps, key, save_every)
+        tasks = simulation.tasks()
+        labels = [f"walkers from {task['first']} on" for task in tasks]
+        return simulation.joined(self._recorder.run("trajectories", tasks, labels))
 
     def log_density(self, positions: Float[Array, "n D"]) -> Float[Array, "n"]:
         """The logarithm of the density of each state; one evaluation each."""
@@ -164,49 +210,35 @@ class JaxEngine:
         """Replica exchange between windows 2i and 2i+1 (`even`) or 2i+1 and 2i+2; needs no new evaluation."""
         return self._swap(windows, walkers, key, even=even)
 
-    def evaluate(self, center: Array, windows: Windows, position: Float[Array, "D"]) -> Walker:
-        """One walker at `position` under the window at `center`."""
-
-        def log_target(x: Array) -> tuple[Array, tuple[Array, Array]]:
-            z = self.coarse_of(x)
-            log_density = self.system.log_density(x).astype(x.dtype)
-            bias = window_energy(self.coarse, center, windows.stiffness, windows.flattening, z)
-            return log_density - bias, (z, log_density)
-
-        (value, (z, log_density)), gradient = jax.value_and_grad(log_target, has_aux=True)(position)
-        return Walker(position, z, log_density, value, gradient)
-
-    def _start_batch(self, windows: Windows, positions: Array) -> Walker:
-        def per_window(center: Array, batch: Array) -> Walker:
-            return jax.vmap(partial(self.evaluate, center, windows))(batch)
-
-        return jax.vmap(per_window)(windows.centers, positions)
-
-    def _advance_batch(
-        self, windows: Windows, tuning: Tuning, walkers: Walker, key: Array, *, frames: int, interval: int
-    ) -> tuple[Walker, Chunk]:
-        def per_walker(center, step_size, scale, walker, noise, log_uniform):
-            return mala_step(partial(self.evaluate, center, windows), walker, step_size, scale, noise, log_uniform)
-
-        per_window = jax.vmap(per_walker, in_axes=(None, None, None, 0, 0, 0))
-        batched = jax.vmap(per_window)
-
-        def step(walkers: Walker, step_key: Array):
-            noise_key, uniform_key = jax.random.split(step_key)
-            noise = jax.random.normal(noise_key, walkers.position.shape, jnp.float32).astype(walkers.position.dtype)
-            log_uniform = jnp.log(jax.random.uniform(uniform_key, walkers.log_target.shape))
-            return batched(windows.centers, tuning.step_size, tuning.scale, walkers, noise, log_uniform)
-
-        def frame(walkers: Walker, frame_key: Array):
-            walkers, accepted = jax.lax.scan(step, walkers, jax.random.split(frame_key, interval))
-            saved = (walkers.position, walkers.coarse, walkers.log_density, jnp.mean(accepted, axis=(0, 2)))
-            return walkers, saved
-
-        walkers, saved = jax.lax.scan(frame, walkers, jax.random.split(key, frames))
-        position, coarse, log_density, acceptance = saved
-        return walkers, Chunk(position, coarse, log_density, jnp.mean(acceptance, axis=0))
+    def close(self) -> None:
+        """End what it started."""
+        self._recorder.pool.close()
 
     def _swap_neighbours(self, windows: Windows, walkers: Walker, key: Array, *, even: bool) -> tuple[Walker, Array]:
         partner, accepted = exchanges(self.coarse, windows, walkers.coarse, key, even=even)
         position = jnp.where(accepted[..., None], walkers.position[partner], walkers.position)
-        return self._start_batch(windows, position), jnp.mean(accepted, axis=1)
+        return self._simulator.start(windows, position), jnp.mean(accepted, axis=1)
+
+
+def _cut(array: Array, *where: slice) -> Array:
+    # by NumPy: JAX would compile a program for each slice
+    return jnp.asarray(np.asarray(array)[where])
+
+
+def _joined(shape: tuple[int, ...], cut: list[Part], answers: list[tuple[np.ndarray, ...]]) -> tuple[Walker, Chunk]:
+    """Walkers at the end and saved frames of the whole batch from those of its parts."""
+    frames, d = answers[0][1].shape[0], answers[0][1].shape[-1]
+    batch = shape[:2]
+    sizes = [(*batch, shape[2]), (*batch, d), batch]
+    saved = [np.empty((frames, *size), answers[0][0].dtype) for size in sizes]
+    last = [np.empty(size, answers[0][0].dtype) for size in (*sizes, batch, sizes[0])]
+    acceptance = np.zeros(shape[0])
+    for part, (*found, accepted, position, coarse, log_density, log_target, gradient) in zip(cut, answers, strict=True):
+        for whole, array in zip(saved, found, strict=True):
+            whole[:, part.windows, part.walkers] = array
+        for whole, array in zip(last, (position, coarse, log_density, log_target, gradient), strict=True):
+            whole[part.windows, part.walkers] = array
+        acceptance[part.windows] += accepted * position.shape[1] / shape[1]
+    walkers = Walker(*(jnp.asarray(array) for array in last))
+    position, coarse, log_density = (jnp.asarray(array) for array in saved)
+    return walkers, Chunk(position, coarse, log_density, jnp.asarray(acceptance))

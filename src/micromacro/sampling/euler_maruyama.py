@@ -9,8 +9,9 @@ are cut into blocks that stay in the first cache, one thread per core.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +29,11 @@ BLOCK = 384
 
 LANES = 16
 """Blocks are multiples of this, the width of a vector register in single precision."""
+
+LEAST_WORK = 4_000_000
+"""Components of states times steps of one task, unless there are too few blocks for two."""
+LEG = 20_000
+"""Steps after which work may be broken off."""
 
 
 class Trajectories(NamedTuple):
@@ -94,24 +100,137 @@ def simulate(
     >>> well.final.shape, bool(abs(well.final.var() - 0.5) < 0.1)
     ((1000, 2), True)
     """
-    _check(states, time_step, steps, save_every)
-    _check_arguments(arguments, len(states))
-    frames = steps // save_every if save_every else 0
-    edges = np.append(np.arange(frames + 1) * (save_every or 0), steps)
-    blocks = list(_blocks((np.asarray(states), arguments)))
-    shared = (words(key), np.asarray(time_step, states.dtype))
+    simulation = Simulation.of(states, time_step, steps, key, save_every, arguments)
+    shared = (drift, diffusion, simulation.key, simulation.time_step)
 
-    def run(number: int, edges: Int[np.ndarray, "edges"] = edges) -> tuple[np.ndarray, np.ndarray]:
-        block, extra = blocks[number]
-        first = np.uint32(number * len(block))
-        final, saved = _advance(drift, diffusion, *shared, first, edges, block, extra)
-        return np.asarray(final), np.asarray(saved)
+    def run(number: int, edges: Int[np.ndarray, "edges"] = simulation.edges) -> tuple[np.ndarray, np.ndarray]:
+        first, block, extra = simulation.block(number)
+        return _advance_block(*shared, first, edges, block, extra)
 
-    run(0, np.zeros_like(edges))  # compiles, once, before the threads ask for it
+    run(0, np.zeros_like(simulation.edges))  # compiles, once, before the threads ask for it
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        finals, saves = zip(*threads.map(run, range(len(blocks))), strict=True)
-    walkers = len(states)
-    return Trajectories(np.concatenate(finals)[:walkers], np.concatenate(saves, axis=1)[:-1, :walkers])
+        return simulation.joined(list(threads.map(run, range(simulation.count))))
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulation cut into blocks of walkers, which may be advanced anywhere and in any order.
+
+    **Arguments:**
+
+    - `key`: words of the generator; `time_step`: in the precision of the states.
+    - `edges`: steps at which states are saved, after the 0 of the start; the last is the end of all.
+    - `blocks`: arrays `(size, ...)` of walkers, the last one filled up with its last walker.
+    - `walkers`: how many there are.
+    """
+
+    key: UInt[np.ndarray, "2 2"]
+    time_step: np.ndarray
+    edges: Int[np.ndarray, "edges"]
+    blocks: list[tuple[np.ndarray, tuple]]
+    walkers: int
+
+    @classmethod
+    def of(
+        cls,
+        states: np.ndarray | Array,
+        time_step: float,
+        steps: int,
+        key: Key[Array, ""],
+        save_every: int | None = None,
+        arguments: tuple[Any, ...] = (),
+    ) -> "Simulation":
+        """How `simulate` goes about its arguments. **Raises:** `InputError` as that does."""
+        _check(states, time_step, steps, save_every)
+        _check_arguments(arguments, len(states))
+        frames = steps // save_every if save_every else 0
+        edges = np.append(np.arange(frames + 1) * (save_every or 0), steps)
+        blocks = list(_blocks((np.asarray(states), arguments)))
+        return cls(np.asarray(words(key)), np.asarray(time_step, states.dtype), edges, blocks, len(states))
+
+    @property
+    def count(self) -> int:
+        """Of blocks."""
+        return len(self.blocks)
+
+    def block(self, number: int) -> tuple[np.uint32, np.ndarray, tuple]:
+        """The number of the first walker of a block, its states, and what else its drift takes."""
+        states, extra = self.blocks[number]
+        return np.uint32(number * len(states)), states, extra
+
+    def tasks(self) -> list[dict]:
+        """Arguments of `advance_blocks`: consecutive blocks in tasks of some size, two at least."""
+        states = self.blocks[0][0]
+        work = states.size * int(self.edges[-1])
+        together = max(1, min(self.count // 2, LEAST_WORK // max(work, 1)))
+        return [
+            {
+                "key": self.key,
+                "time_step": float(self.time_step),
+                "first": first * len(states),
+                "edges": self.edges,
+                "blocks": np.stack([block for block, _ in self.blocks[first : first + together]]),
+            }
+            for first in range(0, self.count, together)
+        ]
+
+    def joined(self, answers: Sequence[tuple[np.ndarray, ...]]) -> Trajectories:
+        """What `simulate` returns, from the states at the end and those saved of all blocks in their order."""
+        finals, saves = zip(*answers, strict=True)
+        return Trajectories(np.concatenate(finals)[: self.walkers], np.concatenate(saves, axis=1)[:-1, : self.walkers])
+
+
+def advance_blocks(
+    drift: Callable[..., Array],
+    diffusion: Callable[[Array], Array],
+    key: UInt[np.ndarray, "2 2"],
+    time_step: float,
+    first: int,
+    edges: Int[np.ndarray, "edges"],
+    blocks: Float[np.ndarray, "blocks walkers D"],
+    go_on: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Consecutive blocks of a `Simulation` one after the other.
+
+    **Arguments:**
+
+    - `first`: number of the first walker.
+    - `go_on`: called now and then; what it raises ends the work.
+
+    **Returns:** states at the end `(walkers, D)` and those at every edge but the first `(edges - 1, walkers, D)`.
+    """
+    legs = _legs(edges)
+    finals, saves = [], []
+    for number, states in enumerate(blocks):
+        block = states
+        start, saved = np.uint32(first + number * len(block)), []
+        for leg in legs:
+            go_on()
+            block, found = _advance_block(
+                drift, diffusion, key, np.asarray(time_step, block.dtype), start, leg, block, ()
+            )
+            saved.append(found)
+        finals.append(block)
+        saves.append(np.concatenate(saved)[: len(edges) - 1])
+    return np.concatenate(finals), np.concatenate(saves, axis=1)
+
+
+def _legs(edges: Int[np.ndarray, "edges"]) -> list[np.ndarray]:
+    """Edges in stretches of equal number that each take about `LEG` steps, the last one filled up with its end."""
+    segments = len(edges) - 1
+    together = max(1, segments * LEG // max(int(edges[-1]), 1))
+    if together >= segments:
+        return [edges]
+    legs = [edges[first : first + together + 1] for first in range(0, segments, together)]
+    missing = together + 1 - len(legs[-1])
+    return [*legs[:-1], np.append(legs[-1], np.repeat(edges[-1], missing))]
+
+
+def _advance_block(
+    drift, diffusion, key, time_step, first, edges, states, extra: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    final, saved = _advance(drift, diffusion, key, time_step, first, edges, states, extra)
+    return np.asarray(final), np.asarray(saved)
 
 
 def _check(states: Any, time_step: float, steps: int, save_every: int | None) -> None:

@@ -2,8 +2,10 @@
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,8 @@ from micromacro.sampling.openmm_platform import PROCESSORS, PROPERTIES, measured
 from micromacro.sampling.openmm_pool import Workers
 from micromacro.sampling.openmm_tables import tabulated
 from micromacro.sampling.openmm_tasks import advance_tasks, slices
+from micromacro.sampling.openmm_worker import Simulator
+from micromacro.sampling.pool import Cluster, Journal, Recorder
 from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows
 
@@ -49,6 +53,7 @@ class OpenMMEngine:
 
     - `workers`: processes, as many as cores by default; 1 is this process.
     - `platform`: of OpenMM, by default the fastest; what was found is kept here.
+    - `cluster`: who simulates; so many `workers` of this machine where left out.
 
     Source: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
     """
@@ -58,6 +63,7 @@ class OpenMMEngine:
     evaluations: int = 0
     workers: int | None = None
     platform: str | None = None
+    cluster: Cluster | None = None
     _kinds: dict[str, Table | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
@@ -72,7 +78,12 @@ class OpenMMEngine:
             "friction": self.system.friction,
             "time_step": self.system.time_step,
         }
-        self._pool = Workers(self.workers, settings)
+        pool = (
+            Workers(self.workers, settings)
+            if self.cluster is None
+            else self.cluster.pool(partial(Simulator, **settings))
+        )
+        self._pool, self._recorder = pool, Recorder(pool)
         self._values = coarse_of_positions(self.system, self.coarse)
         self._batch_values = jax.jit(jax.vmap(self.coarse_of))
         self._biases = jax.jit(partial(window_energies, self.coarse))
@@ -82,6 +93,10 @@ class OpenMMEngine:
     def of(self, system: MolecularSystem, coarse: CoarseVariable) -> "OpenMMEngine":
         """The engine of another system or coarse variable, on the same platform; what this one has cost goes on."""
         return replace(self, system=system, coarse=coarse)
+
+    def keeping(self, journal: Journal) -> AbstractContextManager[None]:
+        """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
+        return self._recorder.keeping(journal)
 
     @property
     def adjusted(self) -> bool:
@@ -130,7 +145,7 @@ class OpenMMEngine:
         )
         entropy = np.asarray(jax.random.key_data(key))
         tasks = list(advance_tasks(kind, positions, parameters, entropy, frames, interval))
-        answers = self._pool.run("advance", tasks)
+        answers = self._recorder.run("advance", tasks, _labels(tasks, "velocity_seeds", shape[1]))
         self.evaluations += frames * interval * len(positions)
         saved, energies = (np.concatenate(part, axis=1) for part in zip(*answers, strict=True))
         self._refuse_mirrored(saved, energies, positions, np.asarray(walkers.log_density).reshape(-1))
@@ -169,7 +184,7 @@ class OpenMMEngine:
         self._make_known(FREE, None)
         tasks = [{"kind": FREE, "positions": states[part]} for part in slices(len(states), self.system.atoms, 1)]
         self.evaluations += len(states)
-        energies = np.concatenate([np.zeros(0), *self._pool.run("energies", tasks)])
+        energies = np.concatenate([np.zeros(0), *self._pool.run("energies", tasks, _labels(tasks, "positions"))])
         return jnp.asarray(-energies / self.system.kT)
 
     def exchange(self, windows: Windows, walkers: Walker, key: Key[Array, ""], *, even: bool) -> tuple[Walker, Array]:
@@ -197,7 +212,7 @@ class OpenMMEngine:
         self._make_known(FREE, None)
         settings = {"kind": FREE, "tolerance": tolerance, "iterations": iterations}
         tasks = [settings | {"positions": states[part]} for part in slices(len(states), self.system.atoms, iterations)]
-        answers = self._pool.run("minimise", tasks)
+        answers = self._pool.run("minimise", tasks, _labels(tasks, "positions"))
         self.evaluations += sum(count for _, count in answers)
         return np.concatenate([np.zeros((0, states.shape[1])), *(found for found, _ in answers)])
 
@@ -257,6 +272,13 @@ class OpenMMEngine:
         system.addForce(force)
         names = parameter_names(self.coarse.dimension, used)
         return description | {"system": openmm.XmlSerializer.serialize(system), "names": names}
+
+
+def _labels(tasks: list[dict], of: str, walkers: int = 0) -> list[str]:
+    """Which windows of so many `walkers` the tasks are of, or which states where there are none, for messages."""
+    edges, what = np.cumsum([0, *(len(task[of]) for task in tasks)]), "windows" if walkers else "states"
+    each = walkers or 1
+    return [f"{what} {begin // each} to {(end - 1) // each}" for begin, end in pairwise(edges)]
 
 
 def _in_batches(function: Callable, states: Float[np.ndarray, "n D"]) -> list[np.ndarray]:

@@ -6,14 +6,15 @@ import pickle
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
 from micromacro.errors import PhysicsError
 from micromacro.sampling import openmm_worker
 from micromacro.sampling.openmm_worker import Simulator
+from micromacro.sampling.pool import Answer, nothing
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -54,11 +55,22 @@ class Workers:
         """Drop earlier calls of a method for a kind of bias that a later one replaces."""
         self._told = [one for one in self._told if one[0] != method or one[1]["kind"] != kind]
 
-    def run(self, method: str, tasks: Sequence[dict]) -> list:
+    def run(
+        self,
+        method: str,
+        tasks: Sequence[dict],
+        labels: Sequence[str],
+        done: Callable[[int, Answer], None] = nothing,
+    ) -> list[Answer]:
         """The answers to all tasks, in their order, whichever process each falls to."""
+        del labels
         if self.count == 1:
             self._own = self._own or self._caught_up(Simulator(**self._settings))
-            return [getattr(self._own, method)(**task) for task in tasks]
+            answers = []
+            for number, task in enumerate(tasks):
+                answers.append(getattr(self._own, method)(**task))
+                done(number, answers[-1])
+            return answers
         if not tasks:
             return []
         if not self._processes:
@@ -66,7 +78,7 @@ class Workers:
         idle: SimpleQueue = SimpleQueue()
         for process in self._processes:
             idle.put(process)
-        return self._in_threads([(idle, method, task) for task in tasks])
+        return self._in_threads([(idle, method, task) for task in tasks], done)
 
     def close(self) -> None:
         """End all processes; a later task starts new ones."""
@@ -96,10 +108,13 @@ class Workers:
         for method, arguments in told:
             self.everywhere(method, arguments)
 
-    def _in_threads(self, calls: list[tuple]) -> list:
+    def _in_threads(self, calls: list[tuple], done: Callable[[int, Answer], None] = nothing) -> list[Answer]:
         assert self._threads is not None
         try:
-            return list(self._threads.map(_call, *zip(*calls, strict=True)))
+            futures = {self._threads.submit(_call, *call): number for number, call in enumerate(calls)}
+            for future in as_completed(futures):
+                done(futures[future], future.result())
+            return [future.result() for future in futures]
         except BaseException:
             # what is under way, or was cut short by Ctrl-C, would answer the next question
             self.close()

@@ -35,7 +35,6 @@ from micromacro.learners.local_noise import BurstNoiseSettings, noise_from_burst
 from micromacro.learners.scaling import data_range, gradient_squares
 from micromacro.molecules.positions import directly, of_all_atoms
 from micromacro.molecules.system import MolecularSystem, of_equations
-from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.seeding import start_labels
 
 SAVED_FRAMES = 100
@@ -169,7 +168,7 @@ def _own_dynamics(run: stages.Run) -> States:
 
     def compute(advance: Callable) -> xr.Dataset:
         every = max(1, steps // SAVED_FRAMES)
-        found = simulate(system.drift, system.diffusion, begun, system.time_step, steps, run.key(1), save_every=every)
+        found = run.dynamics(begun, system.time_step, steps, run.key(1), save_every=every)
         run.engine.evaluations += walkers * steps
         advance(walkers * steps)
         _check_finite(np.asarray(found.saved))
@@ -281,15 +280,7 @@ def _series(run: stages.Run, states: States, of_state: Callable, number: int) ->
     """Unbiased trajectories from the states, a little longer than a lag, with the weights of where they start."""
     system = of_equations(run.case.system)
     every, steps = series_steps(learning_settings(run.case), system.time_step)
-    moved = simulate(
-        system.drift,
-        system.diffusion,
-        states.position,
-        system.time_step,
-        steps,
-        run.key(740 + number),
-        save_every=every,
-    )
+    moved = run.dynamics(states.position, system.time_step, steps, run.key(740 + number), save_every=every)
     run.engine.evaluations += len(states.position) * steps
     _check_finite(np.asarray(moved.saved))
     features = np.stack([np.asarray(jax.jit(jax.vmap(of_state))(jnp.asarray(frame))) for frame in moved.saved])

@@ -19,7 +19,6 @@ from micromacro.errors import PhysicsError
 from micromacro.estimates.correlation import split_rhat
 from micromacro.molecules.system import of_equations
 from micromacro.pipeline import Sampled, closure_reserve, default_blur
-from micromacro.sampling.euler_maruyama import simulate
 from micromacro.sampling.production import Frames
 from micromacro.sampling.seeding import no_windows, start_labels
 
@@ -122,7 +121,7 @@ def _piece(
     run: stages.Run, state: np.ndarray, size: Size, every: int, key: Key[Array, ""], advance: Callable
 ) -> tuple[np.ndarray, np.ndarray]:
     system = of_equations(run.case.system)
-    found = simulate(system.drift, system.diffusion, state, system.time_step, size.steps, key, save_every=every)
+    found = run.dynamics(state, system.time_step, size.steps, key, save_every=every)
     run.engine.evaluations += size.walkers * size.steps
     advance(size.walkers * size.steps)
     broken = ~np.all(np.isfinite(found.saved), axis=2)

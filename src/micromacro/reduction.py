@@ -212,6 +212,7 @@ def _bursts_stage(run: stages.Run, sampled: Sampled) -> BurstClosure | str:
             settings=settings,
             stationary_weights=weight,
             advance=_spending(run, advance),
+            dynamics=run.dynamics,
         )
         return records.bursts_record(closed, found.surface.grid.points)
 
@@ -270,6 +271,7 @@ def _full_model_stage(
             interval=planned.interval,
             key=run.key(601),
             advance=_spending(run, advance),
+            dynamics=run.dynamics,
         )
         return records.trajectories_record(found)
 

@@ -39,6 +39,7 @@ from micromacro.molecules.imported import read_own_data
 from micromacro.molecules.system import MolecularSystem, exposed, observed_space
 from micromacro.own_data import sampled_from_data, thermal_energy
 from micromacro.progress import Progress
+from micromacro.provenance import mixed_environments, provenance
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
@@ -103,8 +104,10 @@ def run(
 def _compute(case: Case, folder: Path, method: str, progress: Progress, workers: int | None) -> "Result":
     """Every stage that is not finished, and the files of results."""
     began = time.monotonic()
+    store = Store(folder)
+    store.describe(provenance(case, method, _settings(case, method), store.provenance))
     engine = _engine(folder, case, method, workers)
-    under_way = stages.Run(case, Store(folder), progress, engine)
+    under_way = stages.Run(case, store, progress, engine)
     coarsening = None
     if case.coarsen is not None:
         under_way, coarsening = learn_coarse(under_way)
@@ -143,7 +146,9 @@ def _compute(case: Case, folder: Path, method: str, progress: Progress, workers:
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
     }
+    mixed = mixed_environments(store.provenance)
     summary["notes"] = _notes(case, sampled, method) + _no_closure(closing.attrs.get("no_closure", ""))
+    summary["notes"] += [mixed] if mixed else []
     finish.write_summary(folder / SUMMARY, summary)
     return Result(folder, case, summary)
 
@@ -263,7 +268,7 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
 
 
 def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
-    if not resume and ((folder / SUMMARY).exists() or Store(folder).names):
+    if not resume and ((folder / SUMMARY).exists() or Store(folder).begun):
         raise StoreError(f"{folder} holds results. Give --resume to go on with them, or another directory.")
     if resume:
         _same_settings(folder, case, method)

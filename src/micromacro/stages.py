@@ -28,6 +28,7 @@ from micromacro.molecules.positions import coarse_coordinates, hydrogen_coordina
 from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
+from micromacro.sampling.euler_maruyama import Dynamics
 from micromacro.sampling.production import Frames
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import (
@@ -67,6 +68,12 @@ class Run:
     def space(self) -> Space:
         """Where the observed state lives."""
         return observed_space(self.case.system, self.case.coarse)
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """Simulates the system's own dynamics; of systems of equations only."""
+        assert isinstance(self.engine, JaxEngine), "a molecule has no equations"
+        return self.engine.trajectories
 
     def key(self, number: int) -> Key[Array, ""]:
         """The random key of a stage: the same whatever was resumed."""

@@ -94,7 +94,7 @@ def _run(
     from micromacro.run import run as run_case
     from micromacro.store import Store
 
-    if not resume and ((out / SUMMARY).exists() or Store(out).names):
+    if not resume and ((out / SUMMARY).exists() or Store(out).begun):
         remedy = "Give --resume to go on with them, or another OUT."
         raise StoreError(f"OUT must hold no results; got {out}, which does. {remedy}")
     folder = out / CASE_FOLDER

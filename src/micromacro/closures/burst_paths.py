@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from micromacro.closures.generator import projected_terms
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import PhysicsError
-from micromacro.sampling.euler_maruyama import simulate
+from micromacro.sampling.euler_maruyama import Dynamics, dynamics_of
 from micromacro.systems.model import System
 
 CHUNK = 4096
@@ -61,26 +61,24 @@ def run_bursts(
     records: int,
     key: Key[Array, ""],
     advance: Callable[[int], None] | None = None,
+    dynamics: Dynamics | None = None,
 ) -> BurstPaths:
     """Simulate every state for `records` intervals of `interval` steps; `advance` is told the force evaluations.
+
+    `dynamics` simulates; this process where left out.
 
     Costs `n * records * interval` force evaluations, and n for each record at which terms are asked for.
 
     **Raises:** `PhysicsError` where a burst leaves the finite numbers.
     """
+    dynamics = dynamics or dynamics_of(system)
     parts = np.array_split(states, max(1, -(-len(states) // CHUNK)))
     observe = jax.jit(jax.vmap(lambda state: coarse(system.observe(state))))
     coarse_values, kept, final = [], [], []
     for number, part in enumerate(parts):
-        moved = simulate(
-            system.drift,
-            system.diffusion,
-            np.asarray(part, float),
-            system.time_step,
-            records * interval,
-            jax.random.fold_in(key, number),
-            save_every=interval,
-        )
+        own = jax.random.fold_in(key, number)
+        states_of_part = np.asarray(part, float)
+        moved = dynamics(states_of_part, system.time_step, records * interval, own, save_every=interval)
         if advance is not None:
             advance(len(part) * (records * interval + len(term_records)))
         frames = np.concatenate([part[None], moved.saved])

@@ -35,6 +35,7 @@ from micromacro.closures.table import ClosureTable
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError
 from micromacro.estimates.surface import Grid
+from micromacro.sampling.euler_maruyama import Dynamics
 from micromacro.systems.model import System
 
 RECORDS_PER_FAST_TIME = 16
@@ -126,6 +127,7 @@ def burst_closure(
     stationary_weights: Float[np.ndarray, "n"] | None = None,
     requirements: LocalRequirements | None = None,
     advance: Callable[[int], None] | None = None,
+    dynamics: Dynamics | None = None,
 ) -> BurstClosure:
     """Drift and diffusion of bursts from `states`, with the lags at which they hold.
 
@@ -138,13 +140,15 @@ def burst_closure(
     - `requirements`: of the local averages; `None` takes kernels of half-width a twentieth of the range in one
       dimension, a twelfth in two, an eighth in three: the guess that they correct holds what is sharper.
     - `advance`: told the force evaluations as they are spent.
+    - `dynamics`: simulates; this process where left out.
 
     Where `settings.evaluations` pays for too few bursts there is no table, and the reason says what they need.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     pilot_key, key = jax.random.split(key)
     picked = spread_starts(weights, settings.pilot_bursts, rng)
-    pilot = find_fast_time(system, coarse, states[picked], settings.memory, settings.pilot_steps, pilot_key, advance)
+    shared = (advance, dynamics)
+    pilot = find_fast_time(system, coarse, states[picked], settings.memory, settings.pilot_steps, pilot_key, *shared)
     if pilot.fast_time is None:
         return _nothing(pilot, pilot.reason, None if pilot.slow_time is None else False)
     interval, records = _layout(system, pilot, settings)
@@ -156,7 +160,8 @@ def burst_closure(
         return _nothing(pilot, reason, None)
     picked = spread_starts(weights, count, rng)
     term_records = np.unique(np.round(np.linspace(0, records, TERM_RECORDS)).astype(int))
-    paths = run_bursts(system, coarse, states[picked], clusters[picked], interval, term_records, records, key, advance)
+    begun = (states[picked], clusters[picked])
+    paths = run_bursts(system, coarse, *begun, interval, term_records, records, key, *shared)
     study = study_lags(coarse, paths, settings.memory, settings.settled)
     lifting = None
     if stationary_weights is not None and study.healing_time:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from micromacro.closures.generator import generator_terms, unwrapped
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError, PhysicsError
-from micromacro.sampling.euler_maruyama import simulate
+from micromacro.sampling.euler_maruyama import Dynamics, dynamics_of
 from micromacro.systems.model import System
 
 MOST_NUMBERS = 4_000_000
@@ -55,6 +55,7 @@ def simulate_full(
     key: Key[Array, ""],
     time_step: float | None = None,
     advance: Callable[[int], None] | None = None,
+    dynamics: Dynamics | None = None,
 ) -> FullTrajectories:
     """Simulate the full model by Euler–Maruyama and keep ξ; states are held for some frames at a time.
 
@@ -65,6 +66,7 @@ def simulate_full(
     - `interval`: between saved frames.
     - `time_step`: at most so long; that of the system by default.
     - `advance`: told the force evaluations since the last call.
+    - `dynamics`: simulates; this process where left out.
 
     **Raises:** `InputError` for an interval or a time that are not positive; `PhysicsError` for a walker that is lost.
     """
@@ -73,19 +75,13 @@ def simulate_full(
     steps = int(np.ceil(interval / (time_step or system.time_step) - 1e-9))
     frames = int(np.ceil(time / interval - 1e-9))
     chunk = min(frames, max(1, MOST_NUMBERS // starts.size))
+    dynamics = dynamics or dynamics_of(system)
     measure = _measure(system, coarse)
     states, parts = np.asarray(starts, float), []
     for number, first in enumerate(range(0, frames, chunk)):
         length = min(chunk, frames - first)
-        moved = simulate(
-            system.drift,
-            system.diffusion,
-            states,
-            interval / steps,
-            steps * length,
-            jax.random.fold_in(key, number),
-            save_every=steps,
-        )
+        own = jax.random.fold_in(key, number)
+        moved = dynamics(states, interval / steps, steps * length, own, save_every=steps)
         states = moved.final
         if advance is not None:
             advance(len(starts) * length * (steps + 1))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Key
 from micromacro.closures.burst_paths import run_bursts
 from micromacro.closures.lag_study import healing_time, memory_of, terms_at
 from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.sampling.euler_maruyama import Dynamics
 from micromacro.systems.model import System
 
 FIRST_STEPS = 4
@@ -45,17 +46,20 @@ def find_fast_time(
     most_steps: int,
     key: Key[jax.Array, ""],
     advance: Callable[[int], None] | None = None,
+    dynamics: Dynamics | None = None,
 ) -> Pilot:
     """Double the length of bursts from `states` until hidden fluctuations are forgotten or ξ itself has moved.
 
-    No burst is longer than `most_steps`; `advance` is told the force evaluations.
+    No burst is longer than `most_steps`; `advance` is told the force evaluations; `dynamics` simulates, this process
+    where left out.
     """
     lags, memory, spreads, evaluations = [], [], [np.zeros(coarse.dimension)], 0
     displacement, elapsed, interval, first = np.zeros((len(states), coarse.dimension)), 0, FIRST_STEPS, None
     while True:
         records = np.arange(3) if first is None else np.arange(1, 3)
         key, own = jax.random.split(key)
-        paths = run_bursts(system, coarse, states, np.arange(len(states)), interval, records, 2, own, advance)
+        clusters = np.arange(len(states))
+        paths = run_bursts(system, coarse, states, clusters, interval, records, 2, own, advance, dynamics)
         evaluations += paths.evaluations
         series = [terms_at(paths, i) for i in range(len(records))]
         first = first or series[0]

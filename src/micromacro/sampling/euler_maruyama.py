@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,21 @@ class Trajectories(NamedTuple):
 
     final: Float[np.ndarray, "walkers D"]
     saved: Float[np.ndarray, "frames walkers D"]
+
+
+class Dynamics(Protocol):
+    """Simulates the dynamics of one system, as `simulate` does, wherever."""
+
+    def __call__(
+        self, states: np.ndarray, time_step: float, steps: int, key: Key[Array, ""], *, save_every: int | None = None
+    ) -> Trajectories:
+        """Trajectories from states `(walkers, D)`."""
+        ...
+
+
+def dynamics_of(system: Any) -> Dynamics:
+    """The dynamics of a system, simulated by this process."""
+    return partial(simulate, system.drift, system.diffusion)
 
 
 def step(

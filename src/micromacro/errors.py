@@ -47,3 +47,7 @@ class BudgetError(MicromacroError):
 
 class StoreError(MicromacroError):
     """A results directory that cannot be read or may not be written."""
+
+
+class ClusterError(MicromacroError):
+    """Workers that cannot be reached, or that failed at a task wherever it was tried."""

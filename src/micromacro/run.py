@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,7 @@ from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
 from micromacro.sampling.engine import Engine
+from micromacro.sampling.pool import Cluster
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem, identity
 
@@ -63,6 +65,8 @@ def run(
     resume: bool = False,
     progress: Progress | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
+    task_timeout: float | None = None,
 ) -> "Result":
     """Compute a case and write its results.
 
@@ -74,7 +78,9 @@ def run(
       `micro-macro` chain over all coarse values that it lifts, or the `data` of the case instead of a simulation.
     - `resume`: go on with what `out` holds; finished stages are not repeated.
     - `progress`: how to show it; not at all where left out.
-    - `workers`: processes that simulate a molecule; as many as cores where left out.
+    - `workers`: of a cluster that is started here for the run; the cores of this process where left out.
+    - `scheduler`: address of a dask scheduler whose workers to use instead.
+    - `task_timeout`: seconds without an answer after which workers count as hung; learned from the tasks by default.
 
     **Raises:** `InputError`, `BudgetError`, `StoreError` for what the user can mend; `PhysicsError` where the
     simulation fails. What was finished before stays in `out`.
@@ -98,15 +104,32 @@ def run(
             _same_settings(folder, case, method)
             return Result.load(folder, case)
         _prepare(folder, case, method, resume)
-        return _compute(case, folder, method, progress or Progress(quiet=True), workers)
+        with _workers(workers, scheduler, task_timeout) as cluster:
+            return _compute(case, folder, method, progress or Progress(quiet=True), cluster)
 
 
-def _compute(case: Case, folder: Path, method: str, progress: Progress, workers: int | None) -> "Result":
+def _workers(
+    workers: int | None, scheduler: str | None, task_timeout: float | None
+) -> AbstractContextManager[Cluster | None]:
+    """Those of a cluster, where one is asked for."""
+    if workers is None and scheduler is None:
+        return nullcontext()
+    from micromacro.cluster.connect import connected, local_cluster
+
+    if scheduler is None:
+        return local_cluster(workers or 1, task_timeout)
+    if workers is not None:
+        remedy = "The scheduler has the workers that were started for it."
+        raise InputError("--workers", "be left out with --scheduler", workers, remedy=remedy)
+    return connected(scheduler, task_timeout)
+
+
+def _compute(case: Case, folder: Path, method: str, progress: Progress, cluster: Cluster | None) -> "Result":
     """Every stage that is not finished, and the files of results."""
     began = time.monotonic()
     store = Store(folder)
     store.describe(provenance(case, method, _settings(case, method), store.provenance))
-    engine = _engine(folder, case, method, workers)
+    engine = _engine(folder, case, method, cluster)
     under_way = stages.Run(case, store, progress, engine)
     coarsening = None
     if case.coarsen is not None:
@@ -274,11 +297,11 @@ def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
         _same_settings(folder, case, method)
 
 
-def _engine(folder: Path, case: Case, method: str, workers: int | None) -> Engine:
+def _engine(folder: Path, case: Case, method: str, cluster: Cluster | None) -> Engine:
     """The engine of a run, noted with its settings; one that is resumed keeps the platform on which it began."""
     path = folder / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    engine = stages.engine_for(case, workers=workers, platform=stored.get("platform"))
+    engine = stages.engine_for(case, stored.get("platform"), cluster)
     settings = _settings(case, method) | {"platform": engine.platform}
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return engine

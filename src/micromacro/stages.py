@@ -29,6 +29,7 @@ from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.euler_maruyama import Dynamics
+from micromacro.sampling.pool import Cluster
 from micromacro.sampling.production import Frames
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import (
@@ -113,24 +114,19 @@ class Run:
         return record
 
 
-def engine_for(case: Case, workers: int | None = None, platform: str | None = None) -> Engine:
+def engine_for(case: Case, platform: str | None = None, cluster: Cluster | None = None) -> Engine:
     """The engine of a case.
 
     **Arguments:**
 
-    - `workers`: processes of a molecule's, as many as cores where left out.
     - `platform`: of OpenMM for a molecule, the fastest where left out.
-
-    **Raises:** `InputError` for several workers where the system is no molecule.
+    - `cluster`: whose workers simulate; the cores of this machine where left out.
     """
     if isinstance(case.system, MolecularSystem):
         from micromacro.sampling.openmm_engine import OpenMMEngine
 
-        return OpenMMEngine(case.system, case.coarse, workers=workers, platform=platform)
-    if workers not in (None, 1):
-        remedy = "The walkers of other systems advance together in one process, on all cores."
-        raise InputError("--workers", "be 1 where the system is no molecule", workers, remedy=remedy)
-    return JaxEngine(case.system, case.coarse)
+        return OpenMMEngine(case.system, case.coarse, platform=platform, cluster=cluster)
+    return JaxEngine(case.system, case.coarse, cluster=cluster)
 
 
 def explore_stage(run: Run) -> Exploration:

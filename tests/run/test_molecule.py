@@ -30,7 +30,7 @@ def case(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def coupled(case, tmp_path_factory) -> Result:
-    return run(case, tmp_path_factory.mktemp("coupled") / "out", workers=1)
+    return run(case, tmp_path_factory.mktemp("coupled") / "out")
 
 
 def test_free_energy_is_that_of_quadrature(coupled):
@@ -63,7 +63,7 @@ def test_generator_is_accepted_and_checks_pass_but_that_of_its_proportions(coupl
 @pytest.mark.slow
 def test_windows_alone_are_wrong_and_say_so(case, tmp_path):
     short = replace(case, couple=replace(case.couple, rounds=1), close=replace(case.close, bursts=0))
-    alone = run(short, tmp_path / "out", method="umbrella", workers=1)
+    alone = run(short, tmp_path / "out", method="umbrella")
     assert alone.summary["consistency"]["mixing"]["passed"] is False
     _, weight = chain.exact(alone.closure.z[:, 0])
     # walkers began half and half, and half and half they stay
@@ -90,7 +90,7 @@ def test_resumed_run_is_the_same(coupled, case):
     before = json.loads(summary.read_text())
     free_energy = (coupled.path / "free_energy.csv").read_text()
     summary.unlink()
-    again = run(case, coupled.path, resume=True, workers=1)
+    again = run(case, coupled.path, resume=True)
     assert (coupled.path / "free_energy.csv").read_text() == free_energy
     assert again.summary["force_evaluations"] == before["force_evaluations"]
 
@@ -108,7 +108,7 @@ def test_closure_and_passages_where_all_hidden_coordinates_relax(tmp_path):
     # enough friction that velocities forget at once, and little enough that torsions relax within the series
     system = replace(case.system, friction=5.0)
     case = replace(case, system=system, close=replace(case.close, basins=basins, bursts=4_000_000))
-    result = run(case, tmp_path / "out", method="umbrella", workers=1)
+    result = run(case, tmp_path / "out", method="umbrella")
     known = result.closure.finite
     assert known.mean() > 0.9
     assert np.all(result.closure.diffusion[known] > 0)
@@ -122,7 +122,7 @@ def test_coarse_variable_of_a_molecule_is_learned(tmp_path):
     path = chain.write_case(tmp_path / "case", barrier=1.0)
     text = path.read_text().replace('kind = "torsion"\natoms = [[0, 1, 2, 3]]', 'kind = "diffusion-map"\npoints = 1000')
     path.write_text(text)
-    result = run(load_case(str(path)), tmp_path / "out", workers=1)
+    result = run(load_case(str(path)), tmp_path / "out")
     coarse, system = result.case.coarse, result.case.system
     positions, weight = chain.whole_draws(100_000, np.random.default_rng(1), barrier=1.0)
     value = np.asarray(

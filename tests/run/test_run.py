@@ -202,6 +202,6 @@ def test_walkers_agree_on_a_circle_without_a_generator(tmp_path):
     assert result.summary["consistency"]["mixing"]["passed"] is True
 
 
-def test_several_workers_are_for_molecules(tmp_path):
-    with pytest.raises(InputError, match="--workers must be 1 where the system is no molecule; got 2"):
-        run(small_hidden_barrier(), tmp_path / "out", workers=2)
+def test_a_scheduler_has_its_own_workers(tmp_path):
+    with pytest.raises(InputError, match="--workers must be left out with --scheduler; got 2"):
+        run(small_hidden_barrier(), tmp_path / "out", workers=2, scheduler="tcp://127.0.0.1:1")

@@ -20,8 +20,9 @@ from micromacro.coordinates.geometry import (
     stacked,
 )
 from micromacro.sampling.openmm_bias import is_native, native_bias, parameter_names, parameter_values
-from micromacro.sampling.openmm_function_bias import FunctionBias, pickled
+from micromacro.sampling.openmm_function_bias import FunctionBias
 from micromacro.sampling.openmm_tables import tabulated
+from micromacro.sampling.pickling import by_value
 from micromacro.sampling.table import zero_table
 from micromacro.sampling.windows import Windows, window_energy
 
@@ -178,6 +179,6 @@ def test_a_wrong_sign_or_seam_would_be_seen(known):
 def test_a_function_bias_travels_as_bytes(known):
     coarse = coarse_variable(CASES["function"])
     bias = FunctionBias(FUNCTION, coarse, KT, rough(known, coarse))
-    copy = pickle.loads(pickled(bias))
+    copy = pickle.loads(by_value(bias, "the coarse variable"))
     assert copy.kT == KT
     np.testing.assert_allclose(copy.values(jnp.asarray(FRAMES[0])), FUNCTION(jnp.asarray(FRAMES[0])))

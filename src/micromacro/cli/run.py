@@ -10,7 +10,7 @@ import typer
 
 from micromacro.cli.results import CASE_FOLDER, SUMMARY
 from micromacro.cli.tables import verdict, with_error
-from micromacro.errors import InputError, StoreError
+from micromacro.errors import StoreError
 from micromacro.progress import Progress
 
 INTERRUPTED = 130
@@ -67,17 +67,27 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Processes that simulate a molecule; default: one for each core."),
+        typer.Option(metavar="N", min=1, help="Start a cluster of N workers here; default: the cores of this process."),
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a cluster; not in this version.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this dask scheduler.")
+    ] = None,
+    task_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="Silence after which workers count as hung; default: learned from their answers.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a case end to end, from sampling to checks."""
-    _refuse_other_machines(scheduler)
     options = {"generator.kind": generator and generator.value, "seed": seed, "budget.force_evaluations": budget}
     texts = [*(overrides or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     try:
-        summary = _run(case, out, texts, method.value, resume, Progress(quiet), workers)
+        where = {"workers": workers, "scheduler": scheduler, "task_timeout": task_timeout}
+        summary = _run(case, out, texts, method.value, resume, Progress(quiet), where)
     except KeyboardInterrupt:
         print(f"Interrupted. To go on: {_command_to_resume()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
@@ -85,7 +95,7 @@ def run(
 
 
 def _run(
-    case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress, workers: int | None
+    case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress, where: dict[str, Any]
 ) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
@@ -103,12 +113,7 @@ def _run(
     with Store(out).locked():
         if not again:
             archive_case(case, overrides, folder)
-        return run_case(loaded, out, method=method, resume=resume, progress=progress, workers=workers).summary
-
-
-def _refuse_other_machines(scheduler: str | None) -> None:
-    if scheduler is not None:
-        raise InputError("--scheduler", "be left out", scheduler, remedy="It is not supported in this version.")
+        return run_case(loaded, out, method=method, resume=resume, progress=progress, **where).summary
 
 
 def _command_to_resume() -> str:

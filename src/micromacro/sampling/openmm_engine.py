@@ -21,12 +21,13 @@ from micromacro.sampling.engine import Chunk, Tuning
 from micromacro.sampling.exchange import exchanges, window_energies
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.openmm_bias import is_native, native_bias, parameter_names, parameter_values
-from micromacro.sampling.openmm_function_bias import FunctionBias, coarse_of_positions, pickled
+from micromacro.sampling.openmm_function_bias import FunctionBias, coarse_of_positions
 from micromacro.sampling.openmm_platform import PROCESSORS, PROPERTIES, measured_platform, use_one_thread
 from micromacro.sampling.openmm_pool import Workers
 from micromacro.sampling.openmm_tables import tabulated
 from micromacro.sampling.openmm_tasks import advance_tasks, slices
 from micromacro.sampling.openmm_worker import Simulator
+from micromacro.sampling.pickling import by_value
 from micromacro.sampling.pool import Cluster, Journal, Recorder
 from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows
@@ -264,7 +265,10 @@ class OpenMMEngine:
         if not is_native(self.coarse):
             assert table is not None
             bias = FunctionBias(self._values, self.coarse, self.system.kT, table)
-            return description | {"names": parameter_names(self.coarse.dimension, None), "function": pickled(bias)}
+            return description | {
+                "names": parameter_names(self.coarse.dimension, None),
+                "function": by_value(bias, "the coarse variable"),
+            }
         used = None if kind == "harmonic" else table
         system = openmm.XmlSerializer.deserialize(self.system.forces)
         force = native_bias(self.coarse, self.system.kT, self.system.atoms, used)

@@ -1,7 +1,5 @@
 """A window in any JAX function of positions, as a force of OpenMM that calls Python."""
 
-import importlib.machinery
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import openmm
-from cloudpickle import dumps, register_pickle_by_value, unregister_pickle_by_value
 from jaxtyping import Array, Float
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coordinates.geometry import stacked
-from micromacro.errors import InputError
 from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.openmm_bias import parameter_names
 from micromacro.sampling.openmm_worker import positions_of
@@ -72,33 +68,6 @@ def coarse_of_positions(system: MolecularSystem, coarse: CoarseVariable) -> Call
     if coarse.components:
         return partial(_of_components, coarse.components, coarse.wrap)
     return partial(_of_observed, system.internal, system.solute, coarse)
-
-
-def pickled(bias: FunctionBias) -> bytes:
-    """The bias as bytes for another process; functions of modules that it could not import travel whole.
-
-    **Raises:** `InputError` where the function cannot be pickled.
-    """
-    apart = [module for name, module in list(sys.modules.items()) if _is_loaded_apart(name, module)]
-    for module in apart:
-        register_pickle_by_value(module)
-    try:
-        return dumps(bias)
-    except Exception as error:
-        requirement = "be a function that can be sent to other processes"
-        remedy = "Use one worker, or write it without open files, locks and generators."
-        raise InputError("the coarse variable", requirement, error, remedy=remedy) from error
-    finally:
-        for module in apart:
-            unregister_pickle_by_value(module)
-
-
-def _is_loaded_apart(name: str, module: object) -> bool:
-    """Whether a module was loaded from a file that its name does not lead to."""
-    top = name.partition(".")[0]
-    if not getattr(module, "__file__", None) or top in ("__main__", "micromacro") or top in sys.stdlib_module_names:
-        return False
-    return importlib.machinery.PathFinder.find_spec(top) is None
 
 
 def _unused(_: Array) -> Array:

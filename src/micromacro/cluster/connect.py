@@ -1,0 +1,68 @@
+"""Where workers come from: started here, or those of a scheduler that runs."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dask import config
+from distributed import Client, LocalCluster
+
+from micromacro.cluster.pool import ClusterPool
+from micromacro.errors import ClusterError
+from micromacro.sampling.openmm_pool import ONE_THREAD
+
+SECONDS_TO_CONNECT = 30
+SETTINGS = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.scheduler.worker-ttl": "120s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+"""Of clusters started here: arguments and answers stay in memory, and a worker that froze is noticed."""
+
+
+@dataclass(frozen=True)
+class DaskCluster:
+    """Workers of a dask scheduler."""
+
+    client: Client
+    patience: float | None = None
+
+    def pool(self, make: Callable[[], Any]) -> ClusterPool:
+        """A pool whose workers each have a simulator."""
+        return ClusterPool(self.client, make, self.patience)
+
+
+@contextmanager
+def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskCluster]:
+    """So many worker processes of one thread each on this machine, which listen on loopback only."""
+    with (
+        config.set(SETTINGS),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,  # type: ignore[arg-type]
+            silence_logs=logging.CRITICAL,
+            env=ONE_THREAD,
+        ) as cluster,
+        Client(cluster, direct_to_workers=True, set_as_default=False) as client,
+    ):
+        yield DaskCluster(client, patience)
+
+
+@contextmanager
+def connected(address: str, patience: float | None = None) -> Iterator[DaskCluster]:
+    """The workers of a scheduler that runs. **Raises:** `ClusterError` where it cannot be reached."""
+    try:
+        client = Client(address, timeout=SECONDS_TO_CONNECT, direct_to_workers=True, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"--scheduler must be the address of a dask scheduler, such as tcp://10.0.0.1:8786; got {address!r}: "
+            f"{error}. Start one with 'dask scheduler', and workers with 'dask worker {address} --nthreads 1'."
+        ) from error
+    with client:
+        yield DaskCluster(client, patience)

@@ -1,0 +1,224 @@
+"""Tasks done by the workers of a dask cluster: tried again elsewhere where one fails, reported by name where all do."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from distributed import Client, Future, wait
+from distributed.comm.core import CommClosedError
+
+from micromacro.cluster.worker import Answered, Message, answer
+from micromacro.errors import ClusterError
+from micromacro.sampling.pickling import by_value
+from micromacro.sampling.pool import Answer, nothing
+
+ATTEMPTS = 3
+"""Of a task that fails or whose answer is not a number."""
+LOSSES = 20
+"""Times that a task may go down with a worker that ends: it need not be to blame."""
+FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
+"""Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass
+class _Task:
+    """A task under way: what it asks, how often it failed, and where."""
+
+    number: int
+    arguments: dict
+    label: str
+    failures: list[str] = field(default_factory=list)
+    losses: int = 0
+    avoid: set[str] = field(default_factory=set)
+    poor: Answer | None = None
+
+
+class ClusterPool:
+    """A pool whose tasks are done by dask workers.
+
+    Arguments and answers go between this process and the workers directly; the scheduler only hears of them. An answer
+    with numbers that are not finite is asked for once more, of another worker, and then believed.
+
+    **Arguments:**
+
+    - `client`: connected with `direct_to_workers`.
+    - `make`: makes a simulator; sent to workers by cloudpickle.
+    - `patience`: seconds without any answer after which workers count as hung; by default learned from the tasks.
+    """
+
+    def __init__(self, client: Client, make: Callable[[], Any], patience: float | None = None):
+        self._client, self._patience = client, patience
+        self._session, self._make = uuid4().hex, by_value(make, "the system")
+        self._told: list[Message] = []
+        self._published: dict[int, Future] = {}
+        self._count = 0
+        self._longest: float | None = None
+
+    def everywhere(self, method: str, arguments: dict) -> None:
+        """Have a method of every simulator called before its next task."""
+        self._count += 1
+        self._told.append(Message(self._count, method, arguments))
+
+    def forget(self, method: str, kind: str) -> None:
+        """Drop earlier calls of a method for a kind of bias that a later one replaces."""
+        self._told = [one for one in self._told if one.method != method or one.arguments["kind"] != kind]
+
+    def run(
+        self,
+        method: str,
+        tasks: Sequence[dict],
+        labels: Sequence[str],
+        done: Callable[[int, Answer], None] = nothing,
+    ) -> list[Answer]:
+        """The answers to all tasks, in their order.
+
+        **Raises:** `ClusterError` where tasks fail everywhere, after all others are done, or the scheduler is gone.
+        """
+        answers: list[Answer] = [None] * len(tasks)
+        left = [_Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
+        failed: list[_Task] = []
+        try:
+            under_way = self._submitted(method, left)
+            while under_way:
+                again: list[_Task] = []
+                for future in self._finished(under_way):
+                    task = under_way.pop(future)
+                    found = self._answer_of(future, task)
+                    if found is not None:
+                        answers[task.number] = found
+                        done(task.number, found)
+                    elif len(task.failures) >= ATTEMPTS or task.losses >= LOSSES:
+                        failed.append(task)
+                    else:
+                        again.append(task)
+                under_way |= self._submitted(method, again)
+        except (CommClosedError, OSError) as error:
+            raise ClusterError(
+                f"the scheduler does not answer: {error}. What was done is kept: start it, and go on with --resume."
+            ) from error
+        if failed:
+            raise _failure(method, failed)
+        return answers
+
+    def close(self) -> None:
+        """Let go of what was published."""
+        self._published.clear()
+
+    def _submitted(self, method: str, tasks: list[_Task]) -> dict[Future, _Task]:
+        if not tasks:
+            return {}
+        published = self._everything_published()
+        make, told = published[0], published[1:]
+        given = self._client.scatter([task.arguments for task in tasks], direct=True, hash=False)
+        assert isinstance(given, list)
+        known = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        return {
+            self._client.submit(
+                answer,
+                self._session,
+                make,
+                told,
+                method,
+                arguments,
+                key=f"{method}-{uuid4().hex}",
+                pure=False,
+                workers=sorted(known - task.avoid) or None if task.avoid else None,
+                allow_other_workers=bool(task.avoid and known - task.avoid),
+            ): task
+            for task, arguments in zip(tasks, given, strict=True)
+        }
+
+    def _everything_published(self) -> list[Future]:
+        """The function that makes simulators, and what they must be told, each on a worker at least."""
+        wanted = {0: self._make} | {message.number: message for message in self._told}
+        lost = [number for number, future in self._published.items() if future.status != "finished"]
+        for number in [*lost, *(set(self._published) - set(wanted))]:
+            self._published.pop(number, None)
+        for number, content in wanted.items():
+            if number not in self._published:
+                future = self._client.scatter([content], direct=True, broadcast=True, hash=False)[0]  # type: ignore[index]
+                self._published[number] = future
+        return [self._published[number] for number in wanted]
+
+    def _finished(self, under_way: dict[Future, _Task]) -> list[Future]:
+        """Those that ended, waited for; hung workers are restarted, and their tasks then end as lost."""
+        since = time.monotonic()
+        while True:
+            try:
+                # futures that were lost count as ended: what became of them is seen below
+                with self._client.as_current(), suppress(CancelledError):
+                    wait(list(under_way), timeout=SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                if time.monotonic() - since > self._silence:
+                    return self._given_up(under_way)
+            ended = [future for future in under_way if future.status != "pending"]
+            if ended:
+                return ended
+
+    @property
+    def _silence(self) -> float:
+        """Seconds without an answer after which something hangs."""
+        if self._patience is not None:
+            return self._patience
+        return FIRST_PATIENCE if self._longest is None else max(LEAST_PATIENCE, PATIENCE * self._longest)
+
+    def _given_up(self, under_way: dict[Future, _Task]) -> list[Future]:
+        """Restart the workers that hold tasks; those tasks are to be done elsewhere."""
+        keys = {str(future.key): future for future in under_way}
+        hung: dict[str, list[Future]] = {}
+        for worker, held in dict(self._client.processing()).items():  # type: ignore[call-overload]
+            own = [keys[key] for key in held if key in keys]
+            if own:
+                hung[str(worker)] = own
+        # without a worker there is nobody to wait for
+        given_up = [future for own in hung.values() for future in own] or list(under_way)
+        for future in given_up:
+            under_way[future].failures.append(f"no answer in {self._silence:.0f} s")
+        self._client.cancel(given_up)
+        if hung:
+            self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
+        return given_up
+
+    def _answer_of(self, future: Future, task: _Task) -> Answer | None:
+        """The answer, or nothing where it must be tried again."""
+        try:
+            found: Answered = future.result(timeout=self._silence)
+        except (CancelledError, KeyError) as error:
+            task.losses += 1
+            if task.losses == LOSSES:
+                task.failures.append(f"its worker ended {LOSSES} times ({error})")
+            return None
+        except (CommClosedError, TimeoutError) as error:
+            task.losses += 1
+            if self._client.status != "running":
+                raise CommClosedError(str(error)) from error
+            return None
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            task.failures.append(f"{type(error).__name__}: {first}")
+            return None
+        self._longest = max(found.seconds, self._longest or 0.0)
+        if _finite(found.answer) or task.poor is not None:
+            return found.answer
+        task.poor = found.answer
+        task.avoid.add(found.worker)
+        return None
+
+
+def _finite(found: Answer) -> bool:
+    arrays = [part for part in (found if isinstance(found, tuple) else (found,)) if isinstance(part, np.ndarray)]
+    return all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
+
+
+def _failure(method: str, failed: list[_Task]) -> ClusterError:
+    where = ", ".join(task.label for task in failed[:8]) + (" and others" if len(failed) > 8 else "")
+    return ClusterError(
+        f"{where}: {method} failed {len(failed[0].failures)} times, last: {failed[0].failures[-1]}. "
+        "All others are done and kept. See the log of the workers, and go on with --resume."
+    )

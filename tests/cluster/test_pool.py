@@ -1,0 +1,146 @@
+"""Tasks on the workers of a dask cluster: in order, whatever befalls a worker, and reported by name where none can."""
+
+import os
+import pickle
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from micromacro.cluster.connect import connected
+from micromacro.cluster.pool import ClusterPool
+from micromacro.errors import ClusterError
+
+
+class Toy:
+    """A simulator whose first call of some methods goes wrong, once and for all workers."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.added = folder, []
+
+    def double(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        return (2 * x,)
+
+    def add(self, *, kind: str, number: int) -> None:
+        self.added.append((kind, number))
+
+    def told(self) -> list:
+        return self.added
+
+    def die_once(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        if self._first_time():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (2 * x,)
+
+    def hang_once(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        if self._first_time():
+            time.sleep(600)
+        return (2 * x,)
+
+    def spoil_once(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        return (np.nan * x,) if self._first_time() else (2 * x,)
+
+    def spoil(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        return (np.where(x == 3, np.nan, x),)
+
+    def refuse(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        if x[0] == 3:
+            raise ValueError("three is too many")
+        return (2 * x,)
+
+    def slow(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        time.sleep(1.0)
+        return (x[:1],)
+
+    def _first_time(self) -> bool:
+        try:
+            (self.folder / "done").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+@pytest.fixture
+def pool(cluster, tmp_path):
+    return ClusterPool(cluster.client, partial(Toy, tmp_path))
+
+
+def tasks(count: int) -> tuple[list[dict], list[str]]:
+    return [{"x": np.full(2, float(number))} for number in range(count)], [f"window {n}" for n in range(count)]
+
+
+def doubled(answers: list) -> bool:
+    return all(np.array_equal(answer[0], np.full(2, 2.0 * number)) for number, answer in enumerate(answers))
+
+
+def test_answers_come_in_order_and_each_is_told_once(pool):
+    heard: list[int] = []
+    answers = pool.run("double", *tasks(20), lambda number, _: heard.append(number))
+    assert doubled(answers)
+    assert sorted(heard) == list(range(20))
+
+
+@pytest.mark.parametrize("method", ["die_once", "spoil_once"])
+def test_a_task_is_done_elsewhere_where_its_worker_dies_or_spoils_it(pool, method):
+    assert doubled(pool.run(method, *tasks(8)))
+
+
+def test_a_worker_that_hangs_is_given_up(cluster, tmp_path):
+    pool = ClusterPool(cluster.client, partial(Toy, tmp_path), patience=3.0)
+    began = time.monotonic()
+    assert doubled(pool.run("hang_once", *tasks(4)))
+    assert time.monotonic() - began < 60
+
+
+def test_what_no_worker_makes_a_number_is_believed(pool):
+    answers = pool.run("spoil", *tasks(5))
+    assert [bool(np.isnan(answer[0]).any()) for answer in answers] == [False, False, False, True, False]
+
+
+def test_a_task_that_fails_everywhere_is_named_when_the_others_are_done(pool):
+    heard: list[int] = []
+    with pytest.raises(ClusterError, match="window 3: refuse failed 3 times, last: ValueError: three is too many"):
+        pool.run("refuse", *tasks(6), lambda number, _: heard.append(number))
+    assert sorted(heard) == [0, 1, 2, 4, 5]
+
+
+def test_every_simulator_is_told_in_order_also_those_that_start_later(pool):
+    pool.everywhere("add", {"kind": "a", "number": 1})
+    pool.everywhere("add", {"kind": "b", "number": 2})
+    assert pool.run("told", [{}], ["all"]) == [[("a", 1), ("b", 2)]]
+    pool.forget("add", "a")
+    pool.everywhere("add", {"kind": "a", "number": 3})
+    pool.run("die_once", *tasks(4))
+    for heard in pool.run("told", [{}] * 4, ["all"] * 4):
+        assert heard[-2:] == [("b", 2), ("a", 3)]
+
+
+def test_arguments_do_not_pass_through_the_scheduler(cluster, pool):
+    large = np.zeros(1_000_000)
+
+    def sizes(dask_scheduler):
+        return [len(pickle.dumps(task.run_spec)) for task in dask_scheduler.tasks.values() if task.run_spec]
+
+    found: list[int] = []
+    pool.run(
+        "slow", [{"x": large}] * 3, ["a", "b", "c"], lambda *_: found.extend(cluster.client.run_on_scheduler(sizes))
+    )
+    assert found
+    assert max(found) < 10_000
+
+
+def test_everything_listens_on_loopback_only(cluster):
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr("micromacro.cluster.connect.SECONDS_TO_CONNECT", 1)
+    with pytest.raises(ClusterError, match="must be the address of a dask scheduler"), connected("tcp://127.0.0.1:9"):
+        pass

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class Trajectories(NamedTuple):
     saved: Float[np.ndarray, "frames walkers D"]
 
 
+@runtime_checkable
 class Dynamics(Protocol):
     """Simulates the dynamics of one system, as `simulate` does, wherever."""
 

@@ -83,7 +83,7 @@ class JaxSimulator:
     def trajectories(
         self,
         *,
-        key: UInt[np.ndarray, "words"],
+        key: UInt[np.ndarray, "2 2"],
         time_step: float,
         first: int,
         edges: np.ndarray,

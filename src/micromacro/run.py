@@ -42,6 +42,7 @@ from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
+from micromacro.run_log import FINISHED, recorded
 from micromacro.sampling.engine import Engine
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem, identity
@@ -97,7 +98,18 @@ def run(
             _same_settings(folder, case, method)
             return Result.load(folder, case)
         _prepare(folder, case, method, resume)
-        return _compute(case, folder, method, progress or Progress(quiet=True), workers)
+        with recorded(Store(folder).path, resumed=resume, **_facts(case, method)) as log:
+            heard = replace(progress or Progress(quiet=True), listener=log)
+            result = _compute(case, folder, method, heard, workers)
+            log.say(FINISHED, **{key: result.summary[key] for key in ("wall_seconds", "force_evaluations")})
+        return result
+
+
+def _facts(case: Case, method: str) -> dict[str, str | float | None]:
+    """What the log says of a run when it begins."""
+    device = str(jax.devices()[0].device_kind)
+    named = {"case": case.name, "method": method, "seed": case.seed, "budget": case.budget}
+    return named | {"version": micromacro.__version__, "device": device}
 
 
 def _compute(case: Case, folder: Path, method: str, progress: Progress, workers: int | None) -> "Result":

@@ -156,15 +156,15 @@ class _PlainStage:
         if now - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = now
             share = f" ({self._done / self._total:.0%})" if self._total else ""
-            self._write(f"{_short(self._done)} {self._unit}{share}, {self._rate(now)}")
+            self._write(f"{short_number(self._done)} {self._unit}{share}, {self._rate(now)}")
 
     def finish(self) -> None:
         """Write the last line."""
         now = time.monotonic()
-        self._write(f"done in {now - self._started:.1f} s, {_short(self._done)} {self._unit}, {self._rate(now)}")
+        self._write(f"done in {now - self._started:.1f} s, {short_number(self._done)} {self._unit}, {self._rate(now)}")
 
     def _rate(self, now: float) -> str:
-        return f"{_short(self._done / max(now - self._started, 1e-9))} {self._unit}/s"
+        return f"{short_number(self._done / max(now - self._started, 1e-9))} {self._unit}/s"
 
     def _write(self, text: str) -> None:
         print(f"{self._name}: {text}", file=self._stream, flush=True)
@@ -182,7 +182,7 @@ class _BarStage:
         """Move the bar and renew the rate."""
         done = self._bar.tasks[0].completed + amount
         rate = done / max(time.monotonic() - self._started, 1e-9)
-        self._bar.update(self._task, advance=amount, rate=f"{_short(rate)} {self._unit}/s")
+        self._bar.update(self._task, advance=amount, rate=f"{short_number(rate)} {self._unit}/s")
 
 
 def _bar(stream: Stream) -> "RichProgress":
@@ -201,10 +201,10 @@ def _bar(stream: Stream) -> "RichProgress":
     return RichProgress(*columns, console=Console(file=cast(IO[str], stream)))
 
 
-def _short(number: float) -> str:
+def short_number(number: float) -> str:
     """A number in three digits with its thousands as a letter.
 
-    >>> _short(64000.0)
+    >>> short_number(64000.0)
     '64k'
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -42,10 +42,11 @@ from micromacro.progress import Progress
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
-from micromacro.run_log import FINISHED, recorded
 from micromacro.sampling.engine import Engine
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem, identity
+from micromacro.watching.log_file import FINISHED
+from micromacro.watching.run_log import recorded
 
 DRAWS_AT_ONCE = 10_000
 COARSE_AT_ONCE = 1000

@@ -4,6 +4,7 @@ import json
 
 from micromacro.cli.arguments import Json, Out
 from micromacro.cli.tables import figure, print_table
+from micromacro.progress import short_number
 from micromacro.watching.standing import RUNNING, UNKNOWN, StageUnderWay, Standing
 from micromacro.watching.status import status as status_of
 
@@ -52,13 +53,13 @@ def _state(found: Standing) -> str:
     if found.state == RUNNING:
         judged = ", by the age of its last line" if found.elsewhere else ""
         return f"running: {where}{judged}" if where else "running"
-    reason = found.message or ("without a word: killed, or its machine went down" if found.state == "stopped" else "")
+    reason = found.message or ("it was killed, or its machine went down" if found.state == "stopped" else "")
     return f"{found.state}: {reason}" if reason else found.state
 
 
 def _stage(stage: StageUnderWay, *, going_on: bool) -> str:
-    share = "" if stage.share is None else f"{stage.share:.0%} of {figure(stage.total)} {stage.unit}"
-    rate = "" if stage.rate is None else f"{figure(stage.rate)} {stage.unit}/s"
+    share = "" if stage.share is None else f"{stage.share:.0%} of {short_number(stage.total or 0)} {stage.unit}"
+    rate = "" if stage.rate is None else f"{short_number(stage.rate)} {stage.unit}/s"
     left = f"about {duration(stage.seconds_left)} left" if going_on and stage.seconds_left is not None else ""
     how = ", ".join(filter(None, (share, rate, left)))
     return f"{stage.name}: {how or 'begun'}"

@@ -5,6 +5,7 @@ exception raised there may be lost in a callback of a library. A thread that hea
 the process when the run has not ended by itself. What is in the store then is what a kill would leave: finished stages.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -51,6 +52,7 @@ class Stopping:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._interrupt)
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._say_what_was_ignored
+        atexit.register(self._leave)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
         return self
 
@@ -61,6 +63,7 @@ class Stopping:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(self._wakeup)
             sys.unraisablehook = self._unraisable
+            atexit.unregister(self._leave)
             self._signalled.close()
 
     def say(self, error: BaseException) -> None:
@@ -107,6 +110,14 @@ class Stopping:
         if not self._said:
             self._note(number)
         os._exit(128 + number)
+
+    def _leave(self) -> None:
+        """End when Python is about to take itself down: our thread no longer runs then, and libraries take seconds."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        if self.received is not None:
+            os._exit(128 + self.received)
 
     def _note(self, number: signal.Signals) -> None:
         if self.store is not None:

@@ -37,7 +37,7 @@ def _rows(found: Standing) -> dict[str, str]:
     return {
         "state": _state(found),
         "case": ", ".join(filter(None, (found.case, method, seed))),
-        "stage": "" if found.stage is None else _stage(found.stage, going_on=found.state == RUNNING),
+        "stage": _stage(found.stage, going_on=found.state == RUNNING),
         "force evaluations": f"{found.force_evaluations:,}{budget}",
         "last heard of": _last_heard(found),
         "warnings": "; ".join(found.warnings[-3:]),
@@ -57,7 +57,9 @@ def _state(found: Standing) -> str:
     return f"{found.state}: {reason}" if reason else found.state
 
 
-def _stage(stage: StageUnderWay, *, going_on: bool) -> str:
+def _stage(stage: StageUnderWay | None, *, going_on: bool) -> str:
+    if stage is None:
+        return "none: before, between or after stages" if going_on else ""
     share = "" if stage.share is None else f"{stage.share:.0%} of {short_number(stage.total or 0)} {stage.unit}"
     rate = "" if stage.rate is None else f"{short_number(stage.rate)} {stage.unit}/s"
     left = f"about {duration(stage.seconds_left)} left" if going_on and stage.seconds_left is not None else ""

@@ -39,7 +39,10 @@ class Stopping:
         self._before: dict[signal.Signals, Any] = {}
         self.received: signal.Signals | None = None
         self.store: Path | None = None
-        """The folder of the log in which the interruption belongs, once the run has it for itself."""
+        """The folder of the log in which the interruption belongs, once the run has it for itself.
+
+        Before that a signal ends the process at once.
+        """
         self._said = False
 
     def __enter__(self) -> "Stopping":
@@ -78,6 +81,9 @@ class Stopping:
     def _interrupt(self, number: int, _: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
+            if self.store is None:
+                # nothing to put in order, and a library that is half imported takes an exception badly
+                self._end(self.received)
             raise KeyboardInterrupt(self.received.name)
 
     def _say_what_was_ignored(self, ignored: Any) -> None:

@@ -25,6 +25,9 @@ def told(events: list[dict]) -> tuple[Standing, str | None]:
         elif kind in (log_file.INTERRUPTED, log_file.FAILED, log_file.FINISHED) and _is_own(found, event):
             end = kind
             found.message = _message(event, "message" if kind == log_file.FAILED else "signal")
+    # a run that goes on counts what is finished as it comes to it, and not what was lost with a stage cut short
+    spent = sum(cost.force_evaluations or 0 for cost in found.stages.values())
+    found.force_evaluations = max(found.force_evaluations, spent)
     return found, end
 
 
@@ -36,7 +39,7 @@ def _begin(found: Standing, event: dict, *, again: bool) -> None:
     found.seed, found.budget = count(event.get("seed")), count(event.get("budget"))
     found.stage, found.message, found.warnings = None, None, []
     found.stages = found.stages if again else {}
-    found.force_evaluations = _spent(found)
+    found.force_evaluations = 0
 
 
 def _go_on(found: Standing, event: dict) -> None:
@@ -53,12 +56,6 @@ def _finish(found: Standing, event: dict) -> None:
         cost = StageCost(number(event.get("wall_seconds")), count(event.get("force_evaluations")))
         found.stages[name] = cost
     found.stage = None
-    found.force_evaluations = max(found.force_evaluations, _spent(found))
-
-
-def _spent(found: Standing) -> int:
-    """By the finished stages; what was lost with one that was cut short is not counted again by the run either."""
-    return sum(cost.force_evaluations or 0 for cost in found.stages.values())
 
 
 def _is_own(found: Standing, event: dict) -> bool:

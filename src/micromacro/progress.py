@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
@@ -39,6 +39,23 @@ class Stage(Protocol):
         ...
 
 
+@runtime_checkable
+class Listener(Protocol):
+    """Somebody else who is told of every stage, such as the log of a run."""
+
+    def stage_begun(self, name: str, total: float | None, unit: str, evaluations: float) -> None:
+        """A stage is computed from now on; `evaluations` of forces were made before it."""
+        ...
+
+    def stage_advanced(self, name: str, done: float, evaluations: float) -> None:
+        """So many units of it are done; `evaluations` of forces were made by the whole run."""
+        ...
+
+    def stage_finished(self, name: str, wall_seconds: float, force_evaluations: float, *, found: bool) -> None:
+        """A stage is in the store: finished now, or `found` there."""
+        ...
+
+
 @dataclass(frozen=True)
 class Progress:
     """Shows how far the work is.
@@ -47,6 +64,7 @@ class Progress:
 
     - `quiet`: show nothing.
     - `stream`: where to show it; standard error unless said. A bar is drawn only where it is a terminal.
+    - `listener`: is told as well, whether it is shown or not.
 
     ```python
     with progress.stage("bias", total=24 * 64 * 4000, unit="walker-steps") as stage:
@@ -56,9 +74,17 @@ class Progress:
 
     quiet: bool = False
     stream: Stream | None = None
+    listener: Listener | None = None
 
     @contextmanager
-    def stage(self, name: str, *, total: float | None = None, unit: str = "steps") -> Iterator[Stage]:
+    def stage(
+        self,
+        name: str,
+        *,
+        total: float | None = None,
+        unit: str = "steps",
+        evaluations: Callable[[], float] = lambda: 0,
+    ) -> Iterator[Stage]:
         """Show one stage from its start to its end.
 
         **Arguments:**
@@ -66,7 +92,22 @@ class Progress:
         - `name`: what is being done.
         - `total`: how many units it takes, where that is known.
         - `unit`: of `total` and of what `advance` is given.
+        - `evaluations`: how many force evaluations the whole run has made, for the listener.
         """
+        with self._shown(name, total, unit) as shown:
+            if self.listener is None:
+                yield shown
+            else:
+                self.listener.stage_begun(name, total, unit, evaluations())
+                yield _HeardStage(shown, self.listener, name, evaluations)
+
+    def finished(self, name: str, *, wall_seconds: float, force_evaluations: float, found: bool) -> None:
+        """Tell the listener that a stage is in the store: finished now, or `found` there."""
+        if self.listener is not None:
+            self.listener.stage_finished(name, wall_seconds, force_evaluations, found=found)
+
+    @contextmanager
+    def _shown(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
         stream = self.stream or sys.stderr
         if self.quiet:
             yield _SilentStage()
@@ -86,6 +127,20 @@ class _SilentStage:
         """Do nothing."""
 
 
+class _HeardStage:
+    """A stage that a listener is told of too."""
+
+    def __init__(self, shown: Stage, listener: Listener, name: str, evaluations: Callable[[], float]):
+        self._shown, self._listener, self._name, self._evaluations = shown, listener, name, evaluations
+        self._done = 0.0
+
+    def advance(self, amount: float = 1) -> None:
+        """Show it and tell the listener."""
+        self._shown.advance(amount)
+        self._done += amount
+        self._listener.stage_advanced(self._name, self._done, self._evaluations())
+
+
 class _PlainStage:
     """A stage told in whole lines, for logs: at most one every few seconds, and one at its end."""
 
@@ -101,15 +156,15 @@ class _PlainStage:
         if now - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = now
             share = f" ({self._done / self._total:.0%})" if self._total else ""
-            self._write(f"{_short(self._done)} {self._unit}{share}, {self._rate(now)}")
+            self._write(f"{short_number(self._done)} {self._unit}{share}, {self._rate(now)}")
 
     def finish(self) -> None:
         """Write the last line."""
         now = time.monotonic()
-        self._write(f"done in {now - self._started:.1f} s, {_short(self._done)} {self._unit}, {self._rate(now)}")
+        self._write(f"done in {now - self._started:.1f} s, {short_number(self._done)} {self._unit}, {self._rate(now)}")
 
     def _rate(self, now: float) -> str:
-        return f"{_short(self._done / max(now - self._started, 1e-9))} {self._unit}/s"
+        return f"{short_number(self._done / max(now - self._started, 1e-9))} {self._unit}/s"
 
     def _write(self, text: str) -> None:
         print(f"{self._name}: {text}", file=self._stream, flush=True)
@@ -127,7 +182,7 @@ class _BarStage:
         """Move the bar and renew the rate."""
         done = self._bar.tasks[0].completed + amount
         rate = done / max(time.monotonic() - self._started, 1e-9)
-        self._bar.update(self._task, advance=amount, rate=f"{_short(rate)} {self._unit}/s")
+        self._bar.update(self._task, advance=amount, rate=f"{short_number(rate)} {self._unit}/s")
 
 
 def _bar(stream: Stream) -> "RichProgress":
@@ -146,10 +201,10 @@ def _bar(stream: Stream) -> "RichProgress":
     return RichProgress(*columns, console=Console(file=cast(IO[str], stream)))
 
 
-def _short(number: float) -> str:
+def short_number(number: float) -> str:
     """A number in three digits with its thousands as a letter.
 
-    >>> _short(64000.0)
+    >>> short_number(64000.0)
     '64k'
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -48,6 +48,8 @@ from micromacro.sampling.engine import Engine
 from micromacro.sampling.pool import Cluster
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem, identity
+from micromacro.watching.log_file import FINISHED
+from micromacro.watching.run_log import recorded
 
 DRAWS_AT_ONCE = 10_000
 COARSE_AT_ONCE = 1000
@@ -104,8 +106,21 @@ def run(
             _same_settings(folder, case, method)
             return Result.load(folder, case)
         _prepare(folder, case, method, resume)
-        with _workers(workers, scheduler, task_timeout) as cluster:
-            return _compute(case, folder, method, progress or Progress(quiet=True), cluster)
+        with (
+            recorded(Store(folder).path, resumed=resume, **_facts(case, method)) as log,
+            _workers(workers, scheduler, task_timeout) as cluster,
+        ):
+            heard = replace(progress or Progress(quiet=True), listener=log)
+            result = _compute(case, folder, method, heard, cluster)
+            log.say(FINISHED, **{key: result.summary[key] for key in ("wall_seconds", "force_evaluations")})
+        return result
+
+
+def _facts(case: Case, method: str) -> dict[str, str | float | None]:
+    """What the log says of a run when it begins."""
+    device = str(jax.devices()[0].device_kind)
+    named = {"case": case.name, "method": method, "seed": case.seed, "budget": case.budget}
+    return named | {"version": micromacro.__version__, "device": device}
 
 
 def _workers(

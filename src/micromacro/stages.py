@@ -96,13 +96,14 @@ class Run:
         `compute` is given a function to call with the units of work just done.
         """
         name = self.stage_name(name)
-        if self.store.has(name):
+        found = self.store.has(name)
+        if found:
             record = self.store.read(name)
             self.engine.evaluations += int(record.attrs["force_evaluations"])
         else:
             began, before = time.monotonic(), self.engine.evaluations
             with (
-                self.progress.stage(name, total=total, unit=unit) as shown,
+                self.progress.stage(name, total=total, unit=unit, evaluations=lambda: self.engine.evaluations) as shown,
                 self.store.journal(name) as journal,
                 self.engine.keeping(journal),
             ):
@@ -111,6 +112,7 @@ class Run:
             record.attrs["wall_seconds"] = time.monotonic() - began
             self.store.write(name, record)
         self.costs[name] = {key: record.attrs[key] for key in ("wall_seconds", "force_evaluations")}
+        self.progress.finished(name, **self.costs[name], found=found)
         return record
 
 

@@ -38,7 +38,8 @@ class Store:
         **Raises:** `StoreError` where another run has it.
         """
         out = self.path.parent
-        lock, owner = FileLock(out / ".lock", timeout=0, is_singleton=True), out / ".owner"
+        # `micromacro status` shares it for an instant, which is no reason to refuse a run
+        lock, owner = FileLock(out / ".lock", timeout=0.2, is_singleton=True), out / ".owner"
         try:
             out.mkdir(parents=True, exist_ok=True)
             lock.acquire()

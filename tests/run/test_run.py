@@ -12,6 +12,8 @@ from micromacro.cases.case import GeneratorSettings
 from micromacro.errors import BudgetError, InputError, StoreError
 from micromacro.run import Result, run
 from micromacro.store import Store
+from micromacro.watching.log_file import LOG, read_events
+from micromacro.watching.status import status
 from tests.run.conftest import ring_case, small_hidden_barrier
 
 CHECKS = {
@@ -121,6 +123,19 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(coupled, tmp_path):
     assert (copy / "store" / "round_1.zarr").stat().st_mtime_ns == kept
     np.testing.assert_array_equal(again.free_energy.free_energy, coupled.free_energy.free_energy)
     assert again.summary["force_evaluations"] == coupled.summary["force_evaluations"]
+
+
+def test_the_log_says_what_every_stage_cost(umbrella):
+    """Stages are told in their order, and the last line says what the summary does."""
+    events = read_events(umbrella.path / "store" / LOG)
+    assert events[0].items() >= {"event": "run begun", "case": umbrella.summary["case"], "method": "umbrella"}.items()
+    costs = {event["stage"]: event["force_evaluations"] for event in events if event["event"] == "stage finished"}
+    assert costs == {name: cost["force_evaluations"] for name, cost in umbrella.summary["stages"].items()}
+    assert (events[-1]["event"], events[-1]["force_evaluations"]) == (
+        "finished",
+        umbrella.summary["force_evaluations"],
+    )
+    assert status(umbrella.path).state == "finished"
 
 
 def test_results_are_not_overwritten(coupled):

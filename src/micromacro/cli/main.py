@@ -16,6 +16,7 @@ from micromacro.cli.reduce import reduce
 from micromacro.cli.report import report
 from micromacro.cli.run import run
 from micromacro.cli.sample import sample
+from micromacro.cli.status import status
 from micromacro.errors import MicromacroError
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (cases, new, run, sample, reduce, coarse, check, report, compare, plumed):
+for command in (cases, new, run, status, sample, reduce, coarse, check, report, compare, plumed):
     app.command()(command)
 
 

@@ -1,6 +1,7 @@
 """`micromacro run`: the main job, end to end."""
 
 import shlex
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from micromacro.cli.results import CASE_FOLDER, SUMMARY
+from micromacro.cli.signals import Stopping
 from micromacro.cli.tables import verdict, with_error
 from micromacro.errors import StoreError
 from micromacro.progress import Progress
-
-INTERRUPTED = 130
 
 
 class Method(StrEnum):
@@ -85,17 +85,28 @@ def run(
     """Run a case end to end, from sampling to checks."""
     options = {"generator.kind": generator and generator.value, "seed": seed, "budget.force_evaluations": budget}
     texts = [*(overrides or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
-    try:
-        where = {"workers": workers, "scheduler": scheduler, "task_timeout": task_timeout}
-        summary = _run(case, out, texts, method.value, resume, Progress(quiet), where)
-    except KeyboardInterrupt:
-        print(f"Interrupted. To go on: {_command_to_resume()}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    where = {"workers": workers, "scheduler": scheduler, "task_timeout": task_timeout}
+    with Stopping(f"Interrupted. To go on: {_command_to_resume()}") as stopping:
+        try:
+            summary = _run(case, out, texts, method.value, resume, Progress(quiet), where, stopping)
+        except BaseException as error:
+            # a signal may also come to light as the failure of a library that it cut short
+            if stopping.received is None and not isinstance(error, KeyboardInterrupt):
+                raise
+            stopping.say(error)
+            raise typer.Exit(128 + (stopping.received or signal.SIGINT)) from None
     _print_verdict(summary, out)
 
 
 def _run(
-    case: str, out: Path, overrides: list[str], method: str, resume: bool, progress: Progress, where: dict[str, Any]
+    case: str,
+    out: Path,
+    overrides: list[str],
+    method: str,
+    resume: bool,
+    progress: Progress,
+    where: dict[str, Any],
+    stopping: Stopping,
 ) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
@@ -111,6 +122,7 @@ def _run(
     again = resume and folder.exists()
     loaded = load_case(case, overrides_to_resume(case, overrides, folder) if again else overrides)
     with Store(out).locked():
+        stopping.store = Store(out).path
         if not again:
             archive_case(case, overrides, folder)
         return run_case(loaded, out, method=method, resume=resume, progress=progress, **where).summary

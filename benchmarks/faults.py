@@ -132,7 +132,7 @@ class Subject:
 
 def program(*arguments: str) -> list[str]:
     """The command line of micromacro in this environment."""
-    return [sys.executable, "-m", "micromacro", *arguments]
+    return [sys.executable, "-c", "from micromacro.cli.main import main; main()", *arguments]
 
 
 def environment(folder: Path) -> dict[str, str]:

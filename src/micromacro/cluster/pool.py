@@ -24,6 +24,7 @@ LOSSES = 20
 FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
 """Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
 SECONDS_BETWEEN_LOOKS = 0.5
+ATTEMPTS_TO_SEND = 40
 
 
 @dataclass
@@ -113,10 +114,8 @@ class ClusterPool:
     def _submitted(self, method: str, tasks: list[_Task]) -> dict[Future, _Task]:
         if not tasks:
             return {}
-        published = self._everything_published()
+        published, given = self._sent([task.arguments for task in tasks])
         make, told = published[0], published[1:]
-        given = self._client.scatter([task.arguments for task in tasks], direct=True, hash=False)
-        assert isinstance(given, list)
         known = set(self._client.scheduler_info(n_workers=-1)["workers"])
         return {
             self._client.submit(
@@ -134,6 +133,22 @@ class ClusterPool:
             for task, arguments in zip(tasks, given, strict=True)
         }
 
+    def _sent(self, arguments: list[dict]) -> tuple[list[Future], list[Future]]:
+        """What simulators must know and the arguments of tasks, on workers; one that ends meanwhile is no harm."""
+        for attempt in range(ATTEMPTS_TO_SEND):
+            try:
+                return self._everything_published(), self._scattered(arguments)
+            except (CommClosedError, OSError, TimeoutError):
+                if self._client.status != "running" or attempt == ATTEMPTS_TO_SEND - 1:
+                    raise
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        raise AssertionError
+
+    def _scattered(self, contents: list[Any], *, everywhere: bool = False) -> list[Future]:
+        found = self._client.scatter(contents, direct=True, broadcast=everywhere, hash=False)
+        assert isinstance(found, list)
+        return found
+
     def _everything_published(self) -> list[Future]:
         """The function that makes simulators, and what they must be told, each on a worker at least."""
         wanted = {0: self._make} | {message.number: message for message in self._told}
@@ -142,8 +157,7 @@ class ClusterPool:
             self._published.pop(number, None)
         for number, content in wanted.items():
             if number not in self._published:
-                future = self._client.scatter([content], direct=True, broadcast=True, hash=False)[0]  # type: ignore[index]
-                self._published[number] = future
+                (self._published[number],) = self._scattered([content], everywhere=True)
         return [self._published[number] for number in wanted]
 
     def _finished(self, under_way: dict[Future, _Task]) -> list[Future]:

@@ -162,7 +162,8 @@ class JaxEngine:
         """Advance by `frames * interval` steps of MALA and save every `interval`-th."""
         shape = walkers.position.shape
         self.evaluations += frames * interval * shape[0] * shape[1]
-        cut = parts(shape[0], shape[1], shape[2], frames * interval)
+        accelerated = jax.default_backend() != "cpu"
+        cut = parts(shape[0], shape[1], shape[2], frames * interval, accelerated=accelerated)
         tasks = [
             {
                 "windows": replace(windows, centers=_cut(windows.centers, part.windows)),

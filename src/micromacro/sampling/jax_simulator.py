@@ -1,5 +1,6 @@
 """The part of an engine that does the work, wherever it is, for systems that are JAX functions."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +23,16 @@ MOST_STEPS = 2000
 
 
 class JaxSimulator:
-    """Compiled once for each shape. Setting `stopped` ends what is under way in other threads."""
+    """Compiled once for each shape and device. Setting `stopped` ends what is under way in other threads.
+
+    Calls go to the devices of this process in turn; one thread for each keeps all of them busy.
+    """
 
     def __init__(self, system: System, coarse: CoarseVariable):
         self.system, self.coarse = system, coarse
         self.stopped = threading.Event()
         self._compiling, self._compiled = threading.Lock(), set()
+        self._devices = itertools.cycle(jax.local_devices())
         self.start = jax.jit(self._start)
         self._frames = jax.jit(self._advance_frames, static_argnames="interval")
 
@@ -62,7 +67,9 @@ class JaxSimulator:
         **Returns:** position, coarse and log density of every frame `(frames, windows, walkers, ...)`, the acceptance
         of each window, and the five arrays of the walkers at the end.
         """
+        device = next(self._devices)
         keys = jax.random.split(jax.random.wrap_key_data(jnp.asarray(key)), frames)
+        windows, tuning, walkers, keys = jax.device_put((windows, tuning, walkers, keys), device)
         together, lengths = _pieces(frames, interval)
         saved, accepted, frame = [], [], []
         for first in range(0, frames, together):
@@ -71,7 +78,7 @@ class JaxSimulator:
                 # one piece has the keys of its frames, so that cutting changes nothing where none is needed
                 own = keys[first : first + together]
                 own = own if len(lengths) == 1 else jax.vmap(partial(jax.random.fold_in, data=piece))(own)
-                with self._first_alone("advance", walkers.position.shape, own.shape, length):
+                with self._first_alone("advance", device, walkers.position.shape, own.shape, length):
                     walkers, (*frame, acceptance) = self._frames(windows, tuning, walkers, own, interval=length)
                     acceptance = np.asarray(acceptance)
                 accepted.append(length * acceptance.sum(axis=0))
@@ -91,7 +98,8 @@ class JaxSimulator:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Blocks of walkers by the dynamics itself; see `euler_maruyama.advance_blocks`."""
         system = self.system
-        with self._first_alone("trajectories", blocks.shape[1:], edges.shape):
+        device = next(self._devices)
+        with self._first_alone("trajectories", device, blocks.shape[1:], edges.shape), jax.default_device(device):
             return advance_blocks(system.drift, system.diffusion, key, time_step, first, edges, blocks, self._go_on)
 
     @contextmanager

@@ -7,6 +7,8 @@ LEAST_NUMBERS = 512
 """Components of states in one part at least: fewer do not fill the vector registers of a core."""
 LEAST_WORK = 250_000
 """Components of states times steps in one part at least: handing a part over costs a fraction of a millisecond."""
+ACCELERATED = 1000
+"""By which parts are larger on accelerators, which do many walkers in the time of one."""
 FEW_WINDOWS = 8
 """So many windows are parts enough; the walkers of fewer are cut as well."""
 
@@ -24,12 +26,13 @@ class Part(NamedTuple):
         return f"window {first}" if first == last else f"windows {first} to {last}"
 
 
-def parts(windows: int, walkers: int, dimension: int, steps: int) -> list[Part]:
-    """How a batch is cut, by its shape and the steps ahead alone.
+def parts(windows: int, walkers: int, dimension: int, steps: int, *, accelerated: bool = False) -> list[Part]:
+    """How a batch is cut, by its shape, the steps ahead and the kind of device alone.
 
     Parts have the same shape wherever that is possible, so that one compiled program does for all.
     """
     least = max(LEAST_NUMBERS / dimension, LEAST_WORK / (dimension * max(1, steps)))
+    least *= ACCELERATED if accelerated else 1
     together = min(windows, max(1, ceil(least / walkers)))
     pieces = 1
     if windows < FEW_WINDOWS and together == 1:

@@ -4,19 +4,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+import jax
 from joblib import cpu_count
 
 from micromacro.sampling.pool import Answer, nothing
 
 
 class Threads:
-    """So many threads, as many as cores by default, that share one simulator.
+    """So many threads, as many as cores or devices by default, that share one simulator.
 
     The simulator's `stopped` is set where the work is broken off, such as by Ctrl-C: it is to end its tasks soon.
     """
 
     def __init__(self, simulator: Any, count: int | None = None):
-        self._simulator, self._count = simulator, count or cpu_count()
+        self._simulator, self._count = simulator, count or max(cpu_count(), jax.local_device_count())
 
     def run(
         self,

@@ -14,6 +14,7 @@ from micromacro.errors import ClusterError
 from micromacro.sampling.openmm_pool import ONE_THREAD
 
 SECONDS_TO_CONNECT = 30
+STARTS = 5
 SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -40,18 +41,32 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
     """So many worker processes of one thread each on this machine, which listen on loopback only."""
     with (
         config.set(SETTINGS),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,  # type: ignore[arg-type]
-            silence_logs=logging.CRITICAL,
-            env=ONE_THREAD,
-        ) as cluster,
+        _started(workers) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,
     ):
         yield DaskCluster(client, patience)
+
+
+def _started(workers: int) -> LocalCluster:
+    """A cluster of which all workers have begun; one that dies as it begins is no harm."""
+    failure: Exception | None = None
+    for _ in range(STARTS):
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,  # type: ignore[arg-type]
+                silence_logs=logging.CRITICAL,
+                env=ONE_THREAD,
+            )
+        except (RuntimeError, OSError, TimeoutError) as error:
+            failure = error
+    raise ClusterError(
+        f"{workers} workers could not be started: {failure}. Use fewer --workers, or see what keeps processes from "
+        "starting here."
+    ) from failure
 
 
 @contextmanager

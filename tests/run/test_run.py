@@ -11,6 +11,8 @@ import pytest
 from micromacro.cases.case import GeneratorSettings
 from micromacro.errors import BudgetError, InputError, StoreError
 from micromacro.run import Result, run
+from micromacro.sampling.jax_simulator import JaxSimulator
+from micromacro.sampling.pool import question
 from micromacro.store import Store
 from micromacro.watching.log_file import LOG, read_events
 from micromacro.watching.status import status
@@ -123,6 +125,31 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(coupled, tmp_path):
     assert (copy / "store" / "round_1.zarr").stat().st_mtime_ns == kept
     np.testing.assert_array_equal(again.free_energy.free_energy, coupled.free_energy.free_energy)
     assert again.summary["force_evaluations"] == coupled.summary["force_evaluations"]
+
+
+def test_a_run_broken_off_within_stages_goes_on_to_the_same_numbers_and_repeats_nothing(
+    umbrella, tmp_path, monkeypatch
+):
+    """Broken off at three random answers of its walkers, all of which are then not asked for again."""
+    advance, asked, limits = JaxSimulator.advance, [], [3, 60, 150]
+
+    def counted(self, **task):
+        if limits and len(asked) >= limits[0]:
+            raise KeyboardInterrupt
+        asked.append(question("advance", task))
+        return advance(self, **task)
+
+    monkeypatch.setattr(JaxSimulator, "advance", counted)
+    while limits:
+        with pytest.raises(KeyboardInterrupt):
+            run(umbrella.case, tmp_path / "out", method="umbrella", resume=True)
+        limits.pop(0)
+    again = run(umbrella.case, tmp_path / "out", method="umbrella", resume=True)
+    np.testing.assert_array_equal(again.free_energy.free_energy, umbrella.free_energy.free_energy)
+    assert (again.path / "closure.csv").read_bytes() == (umbrella.path / "closure.csv").read_bytes()
+    assert again.summary["force_evaluations"] == umbrella.summary["force_evaluations"]
+    # an answer that came as another thread was broken off may be lost with it
+    assert len(asked) - len(set(asked)) <= 3
 
 
 def test_the_log_says_what_every_stage_cost(umbrella):

@@ -1,0 +1,138 @@
+"""How long the next round is and which windows it holds, in a run that has a target or spreads its work unevenly.
+
+The first round is a quarter of `[bias] steps` long, in every window alike. Each further one is as long as should bring
+the standard error to the target, but no longer than all before it together: its length and its windows rest on an
+estimate that the next one mends. An uneven round holds `COPIES` times as many columns as there are windows, each window
+at least once: so none gets less than a quarter of the mean, whatever its standard error says. A window whose walkers never
+crossed a hidden barrier looks quiet.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from micromacro import plan
+from micromacro.cases.case import Case
+from micromacro.coupling.allocation import Spending, columns_of, share_copies, spending
+from micromacro.coupling.estimate import Segment
+from micromacro.coupling.rounds import ADAPT_CHUNKS
+from micromacro.sampling.windows import Windows
+from micromacro.target import Reached
+
+ADAPTIVE, UNIFORM = "adaptive", "uniform"
+UNEVEN_FROM = 2
+"""The first round that may be uneven."""
+COPIES = 4
+FIRST_PART = 4
+MARGIN = 0.95
+MOST_ROUNDS = 40
+MOST_WORK = 10
+LENGTHS = 12
+
+
+@dataclass(frozen=True)
+class RoundSize:
+    """The next round: the window of each of its columns `(S,)`, steps of each walker, chunks of steps to tune by."""
+
+    columns: Int[np.ndarray, "S"]
+    steps: int
+    adapt_chunks: int = ADAPT_CHUNKS
+
+
+@dataclass(frozen=True)
+class Affordable:
+    """What a round may cost: `overhead` of each walker besides its steps, and `left` force evaluations, if limited."""
+
+    overhead: int
+    left: int | None
+
+    def steps(self, walkers: int) -> int | None:
+        """The most steps of each of so many walkers; `None` without a limit."""
+        return None if self.left is None else self.left // walkers - self.overhead
+
+
+def round_steps(case: Case) -> int:
+    """Steps of the first round, and twice those of the pass before it: shorter where a target decides on the rest."""
+    return max(case.bias.steps // FIRST_PART, plan.FEWEST_STEPS) if case.target.error is not None else case.bias.steps
+
+
+def most_rounds(case: Case) -> int:
+    """After how many rounds a run ends at last."""
+    return MOST_ROUNDS if case.target.error is not None else case.couple.rounds
+
+
+def allocation_of(case: Case) -> str:
+    """`adaptive` where work goes where it lowers the standard error most; walkers that change windows belong to none."""
+    if case.target.allocation is not None:
+        return case.target.allocation
+    return ADAPTIVE if case.target.error is not None and not case.bias.exchange else UNIFORM
+
+
+def first_size(
+    case: Case, windows: Windows, walkers: int, affordable: Affordable, *, rounds_left: int
+) -> RoundSize | None:
+    """The first round; `None` where the budget cannot hold it. At most half of what is left, so that another follows."""
+    steps, limit = round_steps(case), affordable.steps(max(2, rounds_left) * windows.count * walkers)
+    steps = steps if limit is None else min(steps, limit)
+    return RoundSize(np.arange(windows.count), steps) if steps >= plan.FEWEST_STEPS else None
+
+
+def next_size(
+    case: Case,
+    windows: Windows,
+    walkers: int,
+    segments: list[Segment],
+    now: Reached,
+    affordable: Affordable,
+    adapt_chunks: int,
+    *,
+    rounds_left: int = 1,
+) -> RoundSize | None:
+    """A further round; `None` where the budget, or without one `MOST_WORK` times the usual work, has been spent.
+
+    **Arguments:**
+
+    - `now`: the standard error by now and the share of each chain.
+    - `rounds_left`: among which the budget is shared where there is no target.
+    """
+    spent = spending(case.coarse, windows, walkers, work_of(windows, segments), now.chain_variance)
+    slots = COPIES * windows.count if allocation_of(case) == ADAPTIVE else windows.count
+    mean = float(np.sum(spent.work)) / (windows.count * walkers)
+    if case.target.error is None:
+        longest = case.bias.steps
+    else:
+        longest = max(round(mean), round_steps(case))
+        if affordable.left is None:
+            usual = case.couple.rounds * case.bias.steps
+            longest = min(longest, round(MOST_WORK * usual - mean))
+    most = longest * windows.count // slots
+    limit = affordable.steps(rounds_left * slots * walkers)
+    most = most if limit is None else min(most, limit)
+    if most < plan.FEWEST_STEPS:
+        return None
+    return _shortest(spent, slots, most, walkers, case.target.error, adapt_chunks)
+
+
+def work_of(windows: Windows, segments: list[Segment]) -> Float[np.ndarray, "K"]:
+    """Walker-steps of each window that count, over all rounds; windows that were added later have none before."""
+    work = np.zeros(windows.count)
+    for segment in segments:
+        work[: segment.windows.count] += segment.work
+    return work
+
+
+def _shortest(
+    spent: Spending, slots: int, most: int, walkers: int, wanted: float | None, adapt_chunks: int
+) -> RoundSize:
+    """The shortest round that should reach what is wanted, the longest where none should."""
+    lengths = np.unique(np.geomspace(min(plan.FEWEST_STEPS, most), most, LENGTHS).astype(int))
+    found = None
+    for steps in lengths if wanted is not None else lengths[-1:]:
+        added = float(steps * walkers)
+        copies = share_copies(spent, slots, added)
+        found = RoundSize(columns_of(copies), int(steps), adapt_chunks)
+        if wanted is not None and spent.squared_error(copies * added) <= (MARGIN * wanted) ** 2:
+            break
+    assert found is not None
+    return found

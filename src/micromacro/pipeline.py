@@ -26,6 +26,7 @@ from micromacro.round_sizes import (
     RoundSize,
     allocation_of,
     first_size,
+    keeps_windows,
     most_rounds,
     next_size,
     round_steps,
@@ -130,8 +131,9 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     ended = "the rounds that a run may have are over"
     for number in range(1, most_rounds(case) + 1):
         before = windows
-        windows, flattened_by = _reflatten(windows, current, flattened_by)
-        windows, walkers = _add_windows(run, windows, walkers, current, judged, budget.part)
+        if not keeps_windows(case, number):
+            windows, flattened_by = _reflatten(windows, current, flattened_by)
+            windows, walkers = _add_windows(run, windows, walkers, current, judged, budget.part)
         size = rounds.size(number, windows, walkers.count, segments, current, goes_on=windows is before)
         if size is None:
             ended = rounds.limit

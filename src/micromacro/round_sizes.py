@@ -1,7 +1,7 @@
 """How long the next round is and which windows it holds, in a run that has a target or spreads its work unevenly.
 
 The first round is a quarter of `[bias] steps` long, in every window alike. Each further one is as long as should bring
-the standard error to the target, but no longer than all before it together: its length and its windows rest on an
+the standard error to the target, but no longer than `GROWTH` times all before it: its length and its windows rest on an
 estimate that the next one mends. An uneven round holds `COPIES` times as many columns as there are windows, each window
 at least once: so none gets less than a quarter of the mean, whatever its standard error says. A window whose walkers never
 crossed a hidden barrier looks quiet.
@@ -26,6 +26,7 @@ UNEVEN_FROM = 2
 COPIES = 4
 FIRST_PART = 4
 MARGIN = 0.95
+GROWTH = 2.0
 MOST_ROUNDS = 40
 MOST_WORK = 10
 LENGTHS = 12
@@ -60,6 +61,15 @@ def round_steps(case: Case) -> int:
 def most_rounds(case: Case) -> int:
     """After how many rounds a run ends at last."""
     return MOST_ROUNDS if case.target.error is not None else case.couple.rounds
+
+
+def keeps_windows(case: Case, number: int) -> bool:
+    """Whether a round goes on in the windows of the one before, whatever F is by now.
+
+    A renewed bias makes new states of all windows, which many rounds would add up; and the overlap that says where
+    windows are missing is not to be had from uneven work.
+    """
+    return case.target.sizes_rounds and number > UNEVEN_FROM
 
 
 def allocation_of(case: Case) -> str:
@@ -102,7 +112,7 @@ def next_size(
     if case.target.error is None:
         longest = case.bias.steps
     else:
-        longest = max(round(mean), round_steps(case))
+        longest = max(round(GROWTH * mean), round_steps(case))
         if affordable.left is None:
             usual = case.couple.rounds * case.bias.steps
             longest = min(longest, round(MOST_WORK * usual - mean))

@@ -145,7 +145,8 @@ def round_overhead(
 ) -> int:
     """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density.
 
-    `chunk`: steps of the `adapt_chunks` by which chains are tuned; `repair`: evaluations that make a raw draw fit for dynamics.
+    `chunk`: steps of the `adapt_chunks` by which chains are tuned; `repair`: evaluations that make a raw draw fit for
+    dynamics.
     """
     if seeded:
         return 2 + repair + RELAXATION_CHUNKS * chunk

@@ -1,10 +1,10 @@
 """How long the next round is and which windows it holds, in a run that has a target or spreads its work unevenly.
 
 The first round is a quarter of `[bias] steps` long, in every window alike. Each further one is as long as should bring
-the standard error to the target, but no longer than `GROWTH` times all before it: its length and its windows rest on an
-estimate that the next one mends. An uneven round holds `COPIES` times as many columns as there are windows, each window
-at least once: so none gets less than a quarter of the mean, whatever its standard error says. A window whose walkers never
-crossed a hidden barrier looks quiet.
+the standard error to the target, but at most `GROWTH` times all before it: its length and its windows rest on an estimate
+that the next one mends. An uneven round holds up to four times as many columns as there are windows, each window at least
+once. So none gets less than a quarter of the mean, whatever its standard error says: a window whose walkers never crossed
+a hidden barrier looks quiet.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from micromacro.target import Reached
 ADAPTIVE, UNIFORM = "adaptive", "uniform"
 UNEVEN_FROM = 2
 """The first round that may be uneven."""
-COPIES = 4
+COPIES = (1, 2, 4)
+"""Columns of an uneven round for each window, of which the best is taken: each costs its start and its burn-in."""
 FIRST_PART = 4
 MARGIN = 0.95
 GROWTH = 2.0
@@ -73,7 +74,7 @@ def keeps_windows(case: Case, number: int) -> bool:
 
 
 def allocation_of(case: Case) -> str:
-    """`adaptive` where work goes where it lowers the standard error most; walkers that change windows belong to none."""
+    """`adaptive`, work where it lowers the error most, or `uniform`; walkers that change windows belong to none."""
     if case.target.allocation is not None:
         return case.target.allocation
     return ADAPTIVE if case.target.error is not None and not case.bias.exchange else UNIFORM
@@ -82,7 +83,7 @@ def allocation_of(case: Case) -> str:
 def first_size(
     case: Case, windows: Windows, walkers: int, affordable: Affordable, *, rounds_left: int
 ) -> RoundSize | None:
-    """The first round; `None` where the budget cannot hold it. At most half of what is left, so that another follows."""
+    """The first round, of at most half of what is left, so that another follows; `None` where too little is left."""
     steps, limit = round_steps(case), affordable.steps(max(2, rounds_left) * windows.count * walkers)
     steps = steps if limit is None else min(steps, limit)
     return RoundSize(np.arange(windows.count), steps) if steps >= plan.FEWEST_STEPS else None
@@ -107,21 +108,28 @@ def next_size(
     - `rounds_left`: among which the budget is shared where there is no target.
     """
     spent = spending(case.coarse, windows, walkers, work_of(windows, segments), now.chain_variance)
-    slots = COPIES * windows.count if allocation_of(case) == ADAPTIVE else windows.count
-    mean = float(np.sum(spent.work)) / (windows.count * walkers)
-    if case.target.error is None:
-        longest = case.bias.steps
-    else:
-        longest = max(round(GROWTH * mean), round_steps(case))
-        if affordable.left is None:
-            usual = case.couple.rounds * case.bias.steps
-            longest = min(longest, round(MOST_WORK * usual - mean))
-    most = longest * windows.count // slots
-    limit = affordable.steps(rounds_left * slots * walkers)
-    most = most if limit is None else min(most, limit)
-    if most < plan.FEWEST_STEPS:
+    options = []
+    for copies in COPIES if allocation_of(case) == ADAPTIVE else (1,):
+        columns = copies * windows.count
+        most = _longest(case, float(np.mean(spent.work)) / walkers, affordable.left is not None) // copies
+        limit = affordable.steps(rounds_left * columns * walkers)
+        most = most if limit is None else min(most, limit)
+        if most >= plan.FEWEST_STEPS:
+            options.append(_shortest(spent, columns, most, walkers, affordable.overhead, case.target.error))
+    if not options:
         return None
-    return _shortest(spent, slots, most, walkers, case.target.error, adapt_chunks)
+    best = min(options, key=lambda option: option.rank)
+    return RoundSize(columns_of(best.copies), best.steps, adapt_chunks)
+
+
+def _longest(case: Case, mean: float, limited: bool) -> int:
+    """The most steps of a round in each window on average, where each has had `mean` so far."""
+    if case.target.error is None:
+        return case.bias.steps
+    longest = max(round(GROWTH * mean), round_steps(case))
+    if limited:
+        return longest
+    return min(longest, round(MOST_WORK * case.couple.rounds * case.bias.steps - mean))
 
 
 def work_of(windows: Windows, segments: list[Segment]) -> Float[np.ndarray, "K"]:
@@ -132,17 +140,37 @@ def work_of(windows: Windows, segments: list[Segment]) -> Float[np.ndarray, "K"]
     return work
 
 
-def _shortest(
-    spent: Spending, slots: int, most: int, walkers: int, wanted: float | None, adapt_chunks: int
-) -> RoundSize:
-    """The shortest round that should reach what is wanted, the longest where none should."""
+@dataclass(frozen=True)
+class _Option:
+    """One way to spend a round: copies of each window and steps, force evaluations, and whether the target is in reach.
+
+    `worth`: squared error after it times all that the run has cost then, smallest where work is used best.
+    """
+
+    copies: Int[np.ndarray, "K"]
+    steps: int
+    cost: float
+    reaches: bool
+    worth: float
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """By which the best option is the smallest: those that reach the target by their cost, others by their worth."""
+        return (not self.reaches, self.cost if self.reaches else self.worth)
+
+
+def _shortest(spent: Spending, columns: int, most: int, walkers: int, overhead: int, wanted: float | None) -> _Option:
+    """The shortest round of so many columns that should reach what is wanted, the longest where none should."""
     lengths = np.unique(np.geomspace(min(plan.FEWEST_STEPS, most), most, LENGTHS).astype(int))
     found = None
     for steps in lengths if wanted is not None else lengths[-1:]:
         added = float(steps * walkers)
-        copies = share_copies(spent, slots, added)
-        found = RoundSize(columns_of(copies), int(steps), adapt_chunks)
-        if wanted is not None and spent.squared_error(copies * added) <= (MARGIN * wanted) ** 2:
+        copies = share_copies(spent, columns, added)
+        error = spent.squared_error(copies * added)
+        cost = float(columns * walkers * (steps + overhead))
+        reaches = wanted is not None and error <= (MARGIN * wanted) ** 2
+        found = _Option(copies, int(steps), cost, reaches, error * (float(np.sum(spent.work)) + cost))
+        if reaches:
             break
     assert found is not None
     return found

@@ -102,7 +102,7 @@ def _of_observable(case: Case, found: Estimate) -> Reached:
     sums = np.bincount(both, influence, minlength=clusters * cells).reshape(clusters, cells)
     chain_variance = np.sum(sums**2, axis=1) / low.sum()
     error = float(np.sqrt(np.mean(stderr**2)))
-    # binned averages and local fits differ in what they call the error: the shares are scaled to the one that is reported
+    # binned averages and local fits differ in their error: the shares are scaled to the one that is reported
     scale = error**2 / chain_variance.sum() if chain_variance.sum() > 0 else 0.0
     return Reached(error, chain_variance * scale)
 

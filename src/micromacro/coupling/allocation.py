@@ -1,8 +1,8 @@
 r"""Where the next work goes: copies of windows, by what more frames of each would take off the variance asked for.
 
-The variance of an estimate from independent windows is $\sum_k \sigma_k^2 / N_k$ for work $N_k$; for a fixed total it is
-smallest where $N_k \propto \sigma_k$ (Neyman, J. R. Stat. Soc. 97, 558, 1934). The $\sigma_k^2$ follow from the influence
-of every chain on the estimate, so that correlation in time is in them.
+The variance of an estimate from independent windows is $\sum_k \sigma_k^2 / N_k$ for work $N_k$; for a fixed total it
+is smallest where $N_k \propto \sigma_k$ (Neyman, J. R. Stat. Soc. 97, 558, 1934). The $\sigma_k^2$ follow from the
+influence of every chain on the estimate, so that correlation in time is in them.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ def spending(
 ) -> Spending:
     """The spending so far, from what each chain adds to the squared standard error.
 
-    A variance from few chains is steadied by those of the windows around: theirs count as `NEIGHBOURS_WORTH` chains, its
-    own as the walkers less one. A window without frames takes theirs alone.
+    A variance from few chains is steadied by those of the windows around: theirs count as `NEIGHBOURS_WORTH` chains,
+    its own as the walkers less one. A window without frames takes theirs alone.
 
     **Arguments:**
 

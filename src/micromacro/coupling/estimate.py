@@ -29,8 +29,8 @@ class Segment:
     `correlated`, whether weighted frames are those of trajectories instead of independent draws; `log_weight` and
     `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves; `start` `(windows, walkers)`:
     the starting point in whose well each walker began, where that is not the same in every window; `window`
-    `(columns,)`: of which window each column of the arrays is, where some have copies; `interval`: steps that each frame
-    stands for, in proportion to which frames of several rounds count.
+    `(columns,)`: of which window each column of the arrays is, where some have copies; `interval`: steps that each
+    frame stands for, in proportion to which frames of several rounds count.
     """
 
     windows: Windows

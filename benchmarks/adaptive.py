@@ -2,8 +2,8 @@
 
 Both allocations have the same case, seed, target, checks and rule for the length of the next round: they differ in the
 windows that the work goes to, alone. Everything before the closure counts: exploration, pulling walkers into windows,
-the first pass, training data. The true error is the rms difference of F from quadrature over the cells below 6 kT, minus its mean:
-an error bar that was small by luck shows as a true error well above the target.
+the first pass, training data. The true error is the rms difference of F from quadrature over the cells below 6 kT,
+minus its mean: an error bar that was small by luck shows as a true error well above the target.
 """
 
 import argparse
@@ -65,7 +65,9 @@ def measure(name: str, allocation: str, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         run = stages.Run(case, Store(Path(folder)), Progress(quiet=True), stages.engine_for(case))
         found = pipeline.sample_windows(run, coupled=PROBLEMS[name].coupled)
-    assert found.target is not None and case.exact is not None and case.exact.free_energy is not None
+    assert found.target is not None
+    assert case.exact is not None
+    assert case.exact.free_energy is not None
     surface = found.estimate.surface
     low = np.nan_to_num(surface.free_energy, nan=np.inf) < LOW
     error = (surface.free_energy - case.exact.free_energy(surface.grid.points))[low]

@@ -1,10 +1,10 @@
 """How long the next round is and which windows it holds, in a run that has a target or spreads its work unevenly.
 
-The first round is a quarter of `[bias] steps` long, in every window alike. Each further one is as long as should bring
-the standard error to the target, but at most `GROWTH` times all before it: its length and its windows rest on an estimate
-that the next one mends. An uneven round holds up to four times as many columns as there are windows, each window at least
-once. So none gets less than a quarter of the mean, whatever its standard error says: a window whose walkers never crossed
-a hidden barrier looks quiet.
+The first round is a quarter of `[bias] steps` long, in every window alike. Each further one is as long as should
+bring the standard error to the target, but at most `GROWTH` times all before it: its length and its windows rest on an
+estimate that the next one mends. An uneven round holds up to four times as many columns as there are windows, each
+window at least once. So none gets less than a quarter of the mean, whatever its standard error says: a window whose
+walkers never crossed a hidden barrier looks quiet.
 """
 
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ class _Option:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """By which the best option is the smallest: those that reach the target by their cost, others by their worth."""
+        """The best option has the smallest: of those that reach the target by cost, of others by worth."""
         return (not self.reaches, self.cost if self.reaches else self.worth)
 
 

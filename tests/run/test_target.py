@@ -1,4 +1,4 @@
-"""Runs with a target error: when they stop, what they say, that the budget holds, and that a quiet window is not believed."""
+"""Runs with a target error: when they stop, what they say, that budgets hold, that quiet windows are not believed."""
 
 import shutil
 from dataclasses import replace

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,8 @@ from micromacro.errors import BudgetError, InputError
 from micromacro.progress import Progress
 from micromacro.round_sizes import COPIES, Affordable, first_size
 from micromacro.run import run
+from micromacro.sampling.table import zero_table
+from micromacro.sampling.windows import Windows
 from micromacro.store import Store
 from micromacro.systems.model import OverdampedSystem
 from micromacro.target import Reached, verdict
@@ -126,17 +129,11 @@ def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocati
 @given(left=st.integers(0, 10**6), overhead=st.integers(1, 1000))
 def test_a_first_round_leaves_room_for_another(left, overhead):
     case = small()
-    size = first_size(case, _windows(), 8, Affordable(overhead, left), rounds_left=1)
+    windows = Windows(jnp.linspace(-1, 1, 6)[:, None], jnp.array([20.0]), zero_table(case.coarse, 8))
+    size = first_size(case, windows, 8, Affordable(overhead, left), rounds_left=1)
     if size is not None:
         assert size.steps >= plan.FEWEST_STEPS
         assert 2 * 6 * 8 * (size.steps + overhead) <= left
-
-
-def _windows():
-    case = small()
-    engine = stages.engine_for(case)
-    under_way = stages.Run(case, Store("nowhere"), Progress(quiet=True), engine)
-    return stages.first_windows(under_way, plan.WindowPlan(6, np.array([20.0]), 8))
 
 
 def test_a_target_that_the_budget_cannot_reach_is_not_called_met(tmp_path):

@@ -154,7 +154,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     if not segments:
         segments = [local]
     log_weight = judged.log_weight
-    weights = None if log_weight is None else np.moveaxis(log_weight, 1, 2).reshape(-1, windows.count)
+    weights = None if log_weight is None else np.moveaxis(log_weight, 1, 2).reshape(-1, log_weight.shape[1])
     scale = np.asarray(walkers.tuning.scale)[windows.count // 2]
     found = Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
     if not case.target.sizes_rounds:

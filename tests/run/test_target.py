@@ -109,12 +109,12 @@ def test_other_targets_are_met_too(of, tmp_path):
 
 @pytest.mark.slow
 @given(
-    budget=st.integers(40_000, 400_000),
+    budget=st.integers(150_000, 600_000),
     target=st.floats(0.02, 0.5),
     allocation=st.sampled_from([None, "uniform", "adaptive"]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocation, seed, tmp_path_factory):
     case = small(target, allocation=allocation, budget=budget, seed=seed)
     try:
@@ -127,6 +127,7 @@ def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocati
 
 
 @given(left=st.integers(0, 10**6), overhead=st.integers(1, 1000))
+@settings(deadline=None)
 def test_a_first_round_leaves_room_for_another(left, overhead):
     case = small()
     windows = Windows(jnp.linspace(-1, 1, 6)[:, None], jnp.array([20.0]), zero_table(case.coarse, 8))
@@ -136,9 +137,10 @@ def test_a_first_round_leaves_room_for_another(left, overhead):
         assert 2 * 6 * 8 * (size.steps + overhead) <= left
 
 
+@pytest.mark.slow
 def test_a_target_that_the_budget_cannot_reach_is_not_called_met(tmp_path):
-    found, spent = sample(small(0.001, budget=100_000), tmp_path)
-    assert spent <= 100_000
+    found, spent = sample(small(0.001, budget=250_000), tmp_path)
+    assert spent <= 250_000
     assert found.target is not None
     assert found.target["met"] is False
     assert "budget" in found.target["reason"]

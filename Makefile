@@ -3,7 +3,7 @@ STAMP := .venv/installed
 PEERS := .venv-peers/installed
 MAP_PEERS := .venv-pydiffmap/installed .venv-datafold/installed
 
-.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps clean
+.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps bench-adaptive clean
 
 .venv: $(STAMP)
 
@@ -43,6 +43,9 @@ bench-closures: $(STAMP)
 	$(BIN)/python -m benchmarks.projective_integration
 	$(BIN)/python -m benchmarks.fold
 	$(BIN)/python -m benchmarks.micro_macro_chain
+
+bench-adaptive: $(STAMP)
+	$(BIN)/python -m benchmarks.adaptive
 
 bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.compare_peers

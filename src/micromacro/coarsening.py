@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from micromacro import coarsening_records as records
 from micromacro import exploring, pipeline, plan, stages
-from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings
+from micromacro.cases.case import BiasSettings, Case, CoarsenSettings, CoupleSettings, TargetSettings
 from micromacro.coarsening_budget import (
     BURSTS,
     ceiling_along,
@@ -314,7 +314,7 @@ def _along(run: stages.Run, number: int, coarse: CoarseVariable) -> Case:
     ceiling = ceiling_along(case, run.engine.evaluations, number)
     bias = BiasSettings(steps=settings.steps, walkers=settings.walkers)
     single = CoupleSettings(rounds=1)
-    return replace(case, coarse=coarse, coarsen=None, bias=bias, couple=single, budget=ceiling)
+    return replace(case, coarse=coarse, coarsen=None, bias=bias, couple=single, budget=ceiling, target=TargetSettings())
 
 
 def _in_windows(part: stages.Run) -> States:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from micromacro import plan, stages
 from micromacro.closures.generator import projected_terms
@@ -20,11 +20,11 @@ from micromacro.coupling import checks
 from micromacro.coupling.estimate import conditional_inefficiency, free_energy_table
 from micromacro.coupling.judging import Quality, judge_draws, judge_weights
 from micromacro.coupling.weights import generator_free_energy
-from micromacro.estimates.basins import find_basins
 from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
 from micromacro.molecular_closure import closure_of_molecule
 from micromacro.molecules.system import MolecularSystem
 from micromacro.pipeline import Sampled
+from micromacro.target import members_of_basins
 
 MOST_RESERVOIR_STATES = 300_000
 
@@ -162,32 +162,9 @@ def read_closure(record: xr.Dataset) -> ClosureTable:
     )
 
 
-def basin_members(
-    run: stages.Run, sampled: Sampled
-) -> tuple[dict[str, Bool[np.ndarray, "n"]], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Which samples lie in which basin, and the corners of named basins: those of the case, or found at the minima."""
-    case, found = run.case, sampled.estimate
-    z = found.pool.coarse
-    corners = {
-        name: (np.asarray(low, float), np.asarray(high, float)) for name, (low, high) in case.close.basins.items()
-    }
-    if corners:
-        inside = {name: np.all((z >= low) & (z < high), axis=1) for name, (low, high) in corners.items()}
-        return inside, corners
-    label = find_basins(found.surface.free_energy, found.surface.grid)
-    cell = found.surface.grid.cell(z)
-    of_sample = np.where(cell >= 0, label[cell], -1)
-    members = {}
-    for number in range(label.max() + 1):
-        lowest = np.flatnonzero(label == number)[np.argmin(found.surface.free_energy[label == number])]
-        name = "minimum at " + ", ".join(f"{value:.3g}" for value in found.surface.grid.points[lowest])
-        members[name] = of_sample == number
-    return members, {}
-
-
 def basins(run: stages.Run, sampled: Sampled) -> dict[str, dict]:
     """The free energies of the basins, relative to the lowest, in kT."""
-    members, _ = basin_members(run, sampled)
+    members, _ = members_of_basins(run.case, sampled.estimate)
     if not members or not sampled.stationary:
         return {}
     found = basin_free_energies(sampled.estimate.pool, sampled.estimate.mbar, sampled.estimate.bias, members)

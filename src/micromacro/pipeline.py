@@ -11,14 +11,31 @@ from micromacro import exploring, plan, records, stages
 from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
+from micromacro.coupling.allocation import Walkers, first_columns
 from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table, newest
 from micromacro.coupling.importance import weighted_draws
+from micromacro.coupling.joining import joined
 from micromacro.coupling.learning import AnyGenerator
-from micromacro.coupling.rounds import Round
+from micromacro.coupling.rounds import ADAPT_CHUNKS, Round
 from micromacro.molecules.system import MolecularSystem
+from micromacro.round_sizes import (
+    ADAPTIVE,
+    MOST_WORK,
+    UNEVEN_FROM,
+    Affordable,
+    RoundSize,
+    allocation_of,
+    first_size,
+    keeps_windows,
+    most_rounds,
+    next_size,
+    round_steps,
+)
+from micromacro.sampling.engine import Tuning
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
+from micromacro.target import reached, verdict
 
 REFLATTEN = 1.0
 RETRAIN_BELOW = 0.85
@@ -42,6 +59,8 @@ class Sampled:
     - `trained`: the coupled run that taught a chain its F and generator, which are judged in its windows.
     - `chain`: shares accepted at each level of a micro–macro chain, its cycles and walkers.
     - `frame_time`: between saved frames, in units of time, of a run of the system's own dynamics.
+    - `judged`: what the checks look at, where that is not the last segment: rounds under the last bias joined.
+    - `target`: what was wanted and reached, where rounds had a size of their own.
     - `stationary`: `False` where ξ was still drifting, so that there is no free energy.
     """
 
@@ -58,11 +77,13 @@ class Sampled:
     chain: dict | None = None
     stationary: bool = True
     frame_time: float = 0.0
+    judged: Segment | None = None
+    target: dict | None = None
 
     @property
     def last(self) -> Segment:
-        """The segment of the last round."""
-        return self.segments[-1]
+        """The segment of the last round, or of all rounds in its windows where they go on from each other."""
+        return self.segments[-1] if self.judged is None else self.judged
 
     @property
     def last_states(self) -> slice:
@@ -93,10 +114,9 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     sizes = plan.plan_windows(case, exploration.spread)
     windows = stages.first_windows(run, sizes)
     budget.require(before + plan.least_cost(case, sizes, seeded=seeded) + explored.cost, "these windows and walkers")
-    cycles = plan.cycles_for(case)
     # the first pass needs only to find the shape of F: half a round, and no more than its share of a budget
     first = budget.steps(
-        case.bias.steps // 2, _after_pull(run, sizes), 0, *_batch(case, windows, sizes), case.couple.rounds + 1
+        round_steps(case) // 2, _after_pull(run, sizes), 0, *_batch(case, windows, sizes), case.couple.rounds + 1
     )
     schedule = plan.schedule(case, max(first, plan.FEWEST_STEPS), windows.count * sizes.walkers)
     windows, result = stages.bias_stage(run, windows, sizes.walkers, exploration, schedule, explored.seeds)
@@ -104,53 +124,171 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     local = equilibrated(case.system.observe, windows, result.frames, exchanged=case.bias.exchange)
     current = estimate(coarse, [local], padding)
     start = start_labels(len(case.system.initial), sizes.walkers)
-    segments: list[Segment] = []
-    history: list[dict] = []
+    rounds = _Rounds(run, budget, closure_reserve(case, share), coupled=coupled, seeded=seeded)
+    walkers, segments, history, judged = _standing(result, start), [], [], local
     generator: AnyGenerator | None = None
     flattened_by: np.ndarray | None = None
-    for number in range(1, case.couple.rounds + 1):
-        windows, flattened_by = _reflatten(windows, current, flattened_by)
-        windows, positions, tuning = _add_windows(
-            run, windows, result, current, local if not segments else segments[-1], budget.part
-        )
-        batch = windows.count * sizes.walkers
-        chunk, repair = plan.chunk_steps(case), run.engine.repair_cost
-        overhead = plan.round_overhead(cycles, coupled=coupled, seeded=seeded, chunk=chunk, repair=repair)
-        left = case.couple.rounds + 1 - number
-        reserve = closure_reserve(case, share)
-        steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, left)
-        if steps < plan.FEWEST_STEPS and left > 1:
-            steps = budget.steps(case.bias.steps, run.engine.evaluations, reserve, batch, overhead, 1)
-        if steps < plan.FEWEST_STEPS:
+    ended = "the rounds that a run may have are over"
+    for number in range(1, most_rounds(case) + 1):
+        before = windows
+        if not keeps_windows(case, number):
+            windows, flattened_by = _reflatten(windows, current, flattened_by)
+            windows, walkers = _add_windows(run, windows, walkers, current, judged, budget.part)
+        size = rounds.size(number, windows, walkers.count, segments, current, goes_on=windows is before)
+        if size is None:
+            ended = rounds.limit
             break
-        if coupled and _needs_training(history):
+        if coupled and _needs_training(history, case):
             data = newest(segments, plan.most_frames(case)) or [local, *explored.segments]
             generator = stages.learn_stage(run, number, data, windows.width, generator)
-        schedule = plan.schedule(case, steps, batch)
-        labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
-        windows, result = stages.round_stage(run, number, generator, windows, positions, labels, tuning, schedule)
-        segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled))
+        windows, result = _run_round(run, number, generator, windows, walkers, size)
+        segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled, size=size))
+        walkers = _standing(result, start)
+        judged = joined(case.system.observe, segments) if case.target.sizes_rounds else segments[-1]
         previous, current = current, estimate(coarse, segments, padding)
         change = surface_change(previous, current)
-        history.append(_round_row(number, result, change, windows))
-        if number > 1 and change < case.couple.tolerance and _settled(run, segments[-1], current, start):
+        history.append(_round_row(number, result, change, windows) | rounds.row(size, current))
+        if number > 1 and rounds.enough(change, current) and not _unsettled(run, judged, current, start):
+            ended = ""
             break
     if not segments:
         segments = [local]
-    weights = None if result.log_weight is None else np.moveaxis(result.log_weight, 1, 2).reshape(-1, windows.count)
-    scale = np.asarray(result.tuning.scale)[windows.count // 2]
-    return Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
+    log_weight = judged.log_weight
+    weights = None if log_weight is None else np.moveaxis(log_weight, 1, 2).reshape(-1, log_weight.shape[1])
+    scale = np.asarray(walkers.tuning.scale)[windows.count // 2]
+    found = Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
+    if not case.target.sizes_rounds:
+        return found
+    row = verdict(case.target, reached(case, current), _unsettled(run, judged, current, start), ended)
+    return replace(found, judged=judged, target=row | {"allocation": allocation_of(case)})
 
 
-def _needs_training(history: list[dict]) -> bool:
-    """Before the first round, after one whose moves were refused often, and always where there are no moves."""
+@dataclass(frozen=True)
+class _Rounds:
+    """What decides on the rounds of a run: the case, the budget, and what they cost besides their steps."""
+
+    run: stages.Run
+    budget: plan.Budget
+    reserve: int
+    coupled: bool
+    seeded: bool
+
+    @property
+    def limit(self) -> str:
+        """What ends a run that no further round fits into."""
+        if self.budget.part is not None:
+            return f"the budget of {self.run.case.budget} force evaluations holds no further round"
+        return f"a run without a budget ends after {MOST_WORK} times the steps and rounds of its case"
+
+    def size(
+        self, number: int, windows: Windows, walkers: int, segments: list[Segment], current: Estimate, *, goes_on: bool
+    ) -> RoundSize | None:
+        """The next round; `None` where there is to be none. `goes_on`: whether in the windows of the round before."""
+        case = self.run.case
+        left = case.couple.rounds + 1 - number
+        if not case.target.sizes_rounds:
+            return self._usual(windows.count, walkers, left)
+        chunks = 0 if goes_on and number > 1 and not self.seeded else ADAPT_CHUNKS
+        affordable = Affordable(self._overhead(chunks), self._left)
+        shared = left if case.target.error is None else 1
+        if number == 1:
+            return first_size(case, windows, walkers, affordable, rounds_left=shared)
+        now = reached(case, current)
+        return next_size(case, windows, walkers, segments, now, affordable, chunks, rounds_left=shared)
+
+    def enough(self, change: float, current: Estimate) -> bool:
+        """Whether the result is good enough for the run to end, as far as errors say."""
+        target = self.run.case.target
+        if target.error is None:
+            return change < self.run.case.couple.tolerance
+        return reached(self.run.case, current).error <= target.error
+
+    def row(self, size: RoundSize, current: Estimate) -> dict:
+        """What the list of rounds says besides, where rounds have a size of their own."""
+        if not self.run.case.target.sizes_rounds:
+            return {}
+        error = reached(self.run.case, current).error
+        copies = np.bincount(size.columns)
+        return {"stderr": error if np.isfinite(error) else None, "steps": size.steps, "copies": copies.tolist()}
+
+    @property
+    def _left(self) -> int | None:
+        part = self.budget.part
+        return None if part is None else part - self.run.engine.evaluations - self.reserve
+
+    def _overhead(self, adapt_chunks: int = ADAPT_CHUNKS) -> int:
+        case = self.run.case
+        return plan.round_overhead(
+            plan.cycles_for(case),
+            coupled=self.coupled,
+            seeded=self.seeded,
+            chunk=plan.chunk_steps(case),
+            repair=self.run.engine.repair_cost,
+            adapt_chunks=adapt_chunks,
+        )
+
+    def _usual(self, windows: int, walkers: int, left: int) -> RoundSize | None:
+        """As long as the case says, or as an equal share of the budget among the rounds that are left."""
+        spent, batch = self.run.engine.evaluations, windows * walkers
+        for rounds_left in (left, 1):
+            steps = self.budget.steps(
+                self.run.case.bias.steps, spent, self.reserve, batch, self._overhead(), rounds_left
+            )
+            if steps >= plan.FEWEST_STEPS:
+                return RoundSize(np.arange(windows), steps)
+        return None
+
+
+def _standing(result: Round, start: np.ndarray) -> Walkers:
+    """The walkers at the end of a round, with the tuning and starting points of each window."""
+    columns = np.arange(len(result.last)) if result.window is None else result.window
+    first = first_columns(columns)
+    labels = np.broadcast_to(start, result.last.shape[:2]) if result.start is None else result.start
+    tuning = Tuning(result.tuning.step_size[first], result.tuning.scale[first])
+    return Walkers(result.last, columns, tuning, labels[first])
+
+
+def _run_round(
+    run: stages.Run, number: int, generator: AnyGenerator | None, windows: Windows, walkers: Walkers, size: RoundSize
+) -> tuple[Windows, Round]:
+    """The round of that size, and its windows without their copies."""
+    placed = walkers.placed(size.columns)
+    uneven = len(size.columns) > windows.count
+    held = windows.columns(size.columns) if uneven else windows
+    schedule = plan.schedule(run.case, size.steps, len(size.columns) * walkers.count)
+    stored, result = stages.round_stage(
+        run,
+        number,
+        generator,
+        held,
+        placed.position,
+        placed.start,
+        placed.tuning,
+        schedule,
+        size.adapt_chunks,
+        size.columns if uneven else None,
+    )
+    return (stored if result.window is None else stored.columns(first_columns(result.window))), result
+
+
+def _needs_training(history: list[dict], case: Case) -> bool:
+    """Before the first round, after one whose moves were refused often, and always where there are no moves.
+
+    No longer where work is uneven: some windows have few new frames then.
+    """
+    if len(history) >= (UNEVEN_FROM if allocation_of(case) == ADAPTIVE else case.couple.rounds):
+        return False
     if not history or history[-1]["acceptance"] is None:
         return True
     return history[-1]["acceptance"] < RETRAIN_BELOW
 
 
-def _segment(run: stages.Run, windows: Windows, result: Round, *, exchanged: bool) -> Segment:
+def _segment(run: stages.Run, windows: Windows, result: Round, *, exchanged: bool, size: RoundSize) -> Segment:
     segment = equilibrated(run.case.system.observe, windows, result.frames, exchanged=exchanged)
+    if run.case.target.sizes_rounds:
+        # chains that go on in the same windows have equilibrated; another cut would only throw frames away
+        first = np.zeros_like(segment.first) if size.adapt_chunks == 0 else segment.first
+        segment = replace(segment, first=first, window=result.window, interval=result.interval)
     moves = {"log_weight": result.log_weight, "log_weight_before": result.log_weight_before}
     return replace(segment, start=result.start, **moves)
 
@@ -204,34 +342,31 @@ def _reflatten(windows: Windows, current: Estimate, by: np.ndarray | None) -> tu
 
 
 def _add_windows(
-    run: stages.Run, windows: Windows, result: Round, current: Estimate, segment: Segment, ceiling: int | None
-):
-    coarse, positions, tuning = run.case.coarse, result.last, result.tuning
+    run: stages.Run, windows: Windows, walkers: Walkers, current: Estimate, segment: Segment, ceiling: int | None
+) -> tuple[Windows, Walkers]:
+    coarse = run.case.coarse
     states = slice(len(current.mbar.counts) - segment.windows.count, len(current.mbar.counts))
     centers = missing_windows(coarse, segment.windows, current.mbar.overlap[states, states])
-    batch = windows.count * positions.shape[1]
+    batch = windows.count * walkers.count
     affordable = ceiling is None or (ceiling - run.engine.evaluations) > 4 * batch * plan.FEWEST_STEPS
     if len(centers) == 0 or len(centers) > windows.count or not affordable:
-        return windows, positions, tuning
+        return windows, walkers
     rng = np.random.default_rng([run.case.seed, windows.count])
-    added = nearby_states(current, coarse, centers, positions.shape[1], rng)
+    added = nearby_states(current, coarse, centers, walkers.count, rng)
     nearest = [int(np.argmin(np.sum((np.asarray(windows.centers) - c) ** 2, axis=1))) for c in centers]
-    tuning = tuning._replace(
-        step_size=jnp.concatenate([tuning.step_size, tuning.step_size[jnp.array(nearest)]]),
-        scale=jnp.concatenate([tuning.scale, tuning.scale[jnp.array(nearest)]]),
-    )
-    return with_windows(windows, centers), np.concatenate([positions, added]), tuning
+    return with_windows(windows, centers), walkers.with_added(added, nearest)
 
 
-def _settled(run: stages.Run, segment: Segment, current: Estimate, start: np.ndarray) -> bool:
+def _unsettled(run: stages.Run, segment: Segment, current: Estimate, start: np.ndarray) -> list[str]:
+    """Which of the checks that judge convergence fail."""
     observe = run.case.system.observe
     total = len(current.mbar.counts)
-    found = [
-        checks.mixing(observe, segment, start),
-        checks.overlap(current.mbar, slice(total - segment.windows.count, total)),
-        checks.effective_sample_size(observe, segment),
-    ]
-    return all(check.passed is not False for check in found)
+    found = {
+        "mixing": checks.mixing(observe, segment, start),
+        "overlap": checks.overlap(current.mbar, slice(total - segment.windows.count, total)),
+        "effective_sample_size": checks.effective_sample_size(observe, segment),
+    }
+    return [name for name, check in found.items() if check.passed is False]
 
 
 def sample_unbiased(run: stages.Run) -> Sampled:

@@ -135,15 +135,22 @@ class Budget:
 
 
 def round_overhead(
-    cycles: int, *, coupled: bool, seeded: bool = False, chunk: int = CHUNK_STEPS, repair: int = 0
+    cycles: int,
+    *,
+    coupled: bool,
+    seeded: bool = False,
+    chunk: int = CHUNK_STEPS,
+    repair: int = 0,
+    adapt_chunks: int = ADAPT_CHUNKS,
 ) -> int:
     """Force evaluations per walker and round besides the local steps; `seeded` by a generator without a density.
 
-    `chunk`: steps of the chunks by which chains are tuned; `repair`: evaluations that make a raw draw fit for dynamics.
+    `chunk`: steps of the `adapt_chunks` by which chains are tuned; `repair`: evaluations that make a raw draw fit for
+    dynamics.
     """
     if seeded:
         return 2 + repair + RELAXATION_CHUNKS * chunk
-    return 1 + ADAPT_CHUNKS * chunk + (SEED_MOVES + cycles if coupled else 0)
+    return 1 + adapt_chunks * chunk + (SEED_MOVES + cycles if coupled else 0)
 
 
 def least_cost(case: Case, plan: WindowPlan, *, seeded: bool = False) -> int:

@@ -107,7 +107,10 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
             "step_size": ("window", np.asarray(result.tuning.step_size)),
             "scale": (("window", "direction", "other_direction"), np.asarray(result.tuning.scale)),
         },
-        attrs={"periodic": [int(flag) for flag in windows.flattening.periodic]},
+        attrs={
+            "periodic": [int(flag) for flag in windows.flattening.periodic],
+            "steps_between_frames": result.interval,
+        },
     )
     if result.jump is not None and result.log_weight is not None:
         record["jump"] = ("window", result.jump, {"long_name": "share of accepted generator moves"})
@@ -116,6 +119,8 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
         record["log_weight_before"] = (("cycle", "window", "walker"), result.log_weight_before)
     if result.start is not None:
         record["start"] = (("window", "walker"), result.start, {"long_name": "starting point of the well of each seed"})
+    if result.window is not None:
+        record["window_of_column"] = ("window", result.window, {"long_name": "copies of a window share its number"})
     return record
 
 
@@ -131,7 +136,9 @@ def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
     frames = Frames(array["position"], array["coarse"], array["log_density"], array["acceptance"])
     tuning = Tuning(jnp.asarray(array["step_size"]), jnp.asarray(array["scale"]))
     generator = (array.get(name) for name in ("jump", "log_weight", "log_weight_before", "start"))
-    return windows, Round(frames, array["last"], tuning, *generator)
+    interval = int(record.attrs.get("steps_between_frames", 1))
+    column = array.get("window_of_column")
+    return windows, Round(frames, array["last"], tuning, *generator, interval=interval, window=column)
 
 
 def generator_record(generator: Any) -> xr.Dataset:

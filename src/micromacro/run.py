@@ -48,6 +48,7 @@ from micromacro.sampling.engine import Engine
 from micromacro.sampling.pool import Cluster
 from micromacro.store import Store
 from micromacro.systems.model import StochasticSystem, identity
+from micromacro.target import check_target
 from micromacro.watching.log_file import FINISHED
 from micromacro.watching.run_log import recorded
 
@@ -183,6 +184,7 @@ def _compute(case: Case, folder: Path, method: str, progress: Progress, cluster:
         "passages": _passages(under_way, sampled),
         "last_generator": _last_generator(under_way.store),
         "stationary": sampled.stationary,
+        "target_error": sampled.target,
     }
     mixed = mixed_environments(store.provenance)
     summary["notes"] = _notes(case, sampled, method) + _no_closure(closing.attrs.get("no_closure", ""))
@@ -236,6 +238,8 @@ def _notes(case: Case, sampled: pipeline.Sampled, method: str) -> list[str]:
             "draws of the generator were minimised and relaxed by dynamics, and only seeded the windows: hidden wells "
             "have the proportions of its training data"
         )
+    if sampled.target is not None and sampled.target["met"] is False:
+        notes.append(f"the target error was not met: {sampled.target['reason']}")
     if not sampled.stationary:
         notes.append("ξ was still drifting at the end of the run: it has conditionals but no free energy")
     if case.system.has_density and case.system.hidden is None and method == "coupled":
@@ -255,6 +259,7 @@ def _check_request(case: Case, method: str) -> None:
     if method == "data" and (case.data is None or case.coarsen is not None):
         requirement = "have a [data] section and a known [coarse] variable for method data"
         raise InputError("the case", requirement, "none" if case.data is None else "one that is learned")
+    check_target(case, method)
     kind = case.generator.kind
     family = stages.family_of(case)
     if method in NEED_DENSITIES and not family.has_density:
@@ -286,7 +291,7 @@ def _settings(case: Case, method: str) -> dict:
     # functions have no lasting name: the case's files are compared where they are kept
     coarsen = None if case.coarsen is None else replace(case.coarsen, features=None)
     close = repr((case.close.bursts, case.close.full_model))
-    return {"method": method, **named, "coarse": repr(coarsen), "close": close}
+    return {"method": method, **named, "coarse": repr(coarsen), "close": close, "target": repr(case.target)}
 
 
 def _same_settings(folder: Path, case: Case, method: str) -> None:

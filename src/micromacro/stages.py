@@ -312,10 +312,14 @@ def round_stage(
     labels: np.ndarray,
     tuning: Tuning,
     schedule: Schedule,
+    adapt_chunks: int = ADAPT_CHUNKS,
+    columns: np.ndarray | None = None,
 ) -> tuple[Windows, Round]:
     """One round in flattened windows: by local moves alone where there is no generator, else coupled to it or seeded.
 
     `labels` `(windows, walkers)`: the starting points that walkers came from, of all windows but the last added ones.
+    `adapt_chunks`: of local steps by which chains are tuned before they count, where they are not seeded; `columns`: of
+    which window each of `windows` is a copy, where some are.
     """
     batch = windows.count * positions.shape[1]
 
@@ -325,16 +329,25 @@ def round_stage(
         if generator is None:
             exchange = run.case.bias.exchange
             result = local_round(
-                run.engine, windows, start, tuning, schedule, key, exchange=exchange, on_steps=on_steps
+                run.engine,
+                windows,
+                start,
+                tuning,
+                schedule,
+                key,
+                exchange=exchange,
+                adapt_chunks=adapt_chunks,
+                on_steps=on_steps,
             )
         elif isinstance(generator, ConditionalProposal):
-            result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_steps)
+            result = coupled_round(run.engine, generator, windows, start, tuning, schedule, key, on_steps, adapt_chunks)
         else:
             result = seeded_round(run.engine, generator, windows, start, labels, tuning, schedule, key, on_steps)
-        return records.round_record(windows, replace(result, frames=canonical_frames(run, result.frames)))
+        result = replace(result, frames=canonical_frames(run, result.frames), window=columns)
+        return records.round_record(windows, result)
 
     seeded = generator is not None and not isinstance(generator, ConditionalProposal)
-    chunks = RELAXATION_CHUNKS if seeded else ADAPT_CHUNKS
+    chunks = RELAXATION_CHUNKS if seeded else adapt_chunks
     steps = chunks * plan.chunk_steps(run.case) + schedule.steps
     return records.read_round(run.stage(f"round_{number}", batch * steps, "walker-steps", compute))
 

@@ -116,3 +116,19 @@ def test_settings_of_learning_are_for_coarse_variables_that_are_learned():
     assert load_case("half-moon-learned", ["coarse.points=500"]).coarsen.points == 500
     with pytest.raises(InputError, match=r"coarse\.points must be left out where the coarse variable is known"):
         load_case("hidden-barrier", ["coarse.points=500"])
+
+
+def test_a_target_is_a_setting_of_every_case():
+    keys = ["budget.target_error=0.05", "budget.error_of=hidden_weight", "budget.allocation=uniform"]
+    target = load_case("hidden-barrier", keys).target
+    assert (target.error, target.of, target.allocation) == (0.05, "hidden_weight", "uniform")
+    assert target.sizes_rounds
+    assert not load_case("hidden-barrier").target.sizes_rounds
+
+
+@pytest.mark.parametrize(
+    "setting", ["budget.target_error=0", "budget.target_error=nan", "budget.allocation=sideways", "budget.error=0.1"]
+)
+def test_a_target_that_means_nothing_is_refused(setting):
+    with pytest.raises(InputError, match=r"budget\."):
+        load_case("hidden-barrier", [setting])

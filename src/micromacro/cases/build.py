@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from micromacro.cases.case import Case, CloseSettings, CoarsenSettings
+from micromacro.cases.case import Case, CloseSettings, CoarsenSettings, TargetSettings
 from micromacro.cases.data_sections import build_data
 from micromacro.cases.feature_sections import build_features
 from micromacro.cases.functions import Checked, as_real
@@ -27,6 +27,7 @@ from micromacro.cases.molecules import (
     wanted_torsions,
 )
 from micromacro.cases.schema import (
+    BudgetSection,
     CaseFile,
     CloseSection,
     CloseSettingsSection,
@@ -138,7 +139,13 @@ def with_settings(case: Case, settings: Settings | CaseFile) -> Case:
         couple=replace(case.couple, **_given(settings.couple)),
         close=replace(case.close, **settings.close.model_dump(include=CLOSE_NUMBERS, exclude_none=True)),
         budget=settings.budget.force_evaluations or case.budget,
+        target=_with_target(case.target, settings.budget),
     )
+
+
+def _with_target(target: TargetSettings, section: BudgetSection) -> TargetSettings:
+    named = {"error": section.target_error, "of": section.error_of, "allocation": section.allocation}
+    return replace(target, **{name: value for name, value in named.items() if value is not None})
 
 
 def _given(section: Section) -> dict:

@@ -142,6 +142,28 @@ class CoarsenSettings:
 
 
 @dataclass(frozen=True)
+class TargetSettings:
+    """When a run is good enough, and where its work goes.
+
+    **Arguments:**
+
+    - `error`: the standard error at which the run stops; `None` for as many rounds as `CoupleSettings` say.
+    - `of`: what it is of. `free_energy`: F, root mean square over the cells below 6 kT, in kT; `basins`: the largest of
+      a basin, in kT; or the name of an observable, root mean square over the same cells, in its own units.
+    - `allocation`: `uniform` or `adaptive` work; `None`: adaptive where there is a target.
+    """
+
+    error: float | None = None
+    of: str = "free_energy"
+    allocation: str | None = None
+
+    @property
+    def sizes_rounds(self) -> bool:
+        """Whether it changes what a run does."""
+        return self.error is not None or self.allocation == "adaptive"
+
+
+@dataclass(frozen=True)
 class CloseSettings:
     """Observables to average conditionally, basins to compare, and what the reduced dynamics is judged by.
 
@@ -173,6 +195,7 @@ class Case:
     - `coarsen`: how the coarse variable is learned; `None` where it is known.
     - `data`: trajectories that exist already, for method `data`.
     - `budget`: ceiling of force evaluations over the whole run, or `None`.
+    - `target`: the standard error at which a run ends before its budget.
     - `exact`: what is known exactly, for tests and reports only; never used by the estimate.
     """
 
@@ -190,3 +213,4 @@ class Case:
     explore: ExploreSettings = ExploreSettings()
     coarsen: CoarsenSettings | None = None
     data: OwnData | None = None
+    target: TargetSettings = TargetSettings()

@@ -239,6 +239,9 @@ class BudgetSection(Section):
     """`[budget]`."""
 
     force_evaluations: Count | None = None
+    target_error: Positive | None = None
+    error_of: Name | None = None
+    allocation: Literal["uniform", "adaptive"] | None = None
 
 
 class CommonSettings(Section):

@@ -60,6 +60,12 @@ def run(
             metavar="FORCE_EVALUATIONS", help="Ceiling over everything the run does; default: as the case says."
         ),
     ] = None,
+    target_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ERROR", help="Standard error at which to stop, of F in kT or as the case says; default: none."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what OUT holds.")] = False,
     overrides: Annotated[
         list[str] | None,
@@ -84,6 +90,7 @@ def run(
 ) -> None:
     """Run a case end to end, from sampling to checks."""
     options = {"generator.kind": generator and generator.value, "seed": seed, "budget.force_evaluations": budget}
+    options["budget.target_error"] = target_error
     texts = [*(overrides or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     where = {"workers": workers, "scheduler": scheduler, "task_timeout": task_timeout}
     with Stopping(f"Interrupted. To go on: {_command_to_resume()}") as stopping:

@@ -28,7 +28,9 @@ class Segment:
     `(frames, windows, walkers)`: importance weights, or `None` for samples of the windows themselves, and
     `correlated`, whether weighted frames are those of trajectories instead of independent draws; `log_weight` and
     `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves; `start` `(windows, walkers)`:
-    the starting point in whose well each walker began, where that is not the same in every window.
+    the starting point in whose well each walker began, where that is not the same in every window; `window`
+    `(columns,)`: of which window each column of the arrays is, where some have copies; `interval`: steps that each
+    frame stands for, in proportion to which frames of several rounds count.
     """
 
     windows: Windows
@@ -40,6 +42,20 @@ class Segment:
     log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
     start: Int[np.ndarray, "windows walkers"] | None = None
     correlated: bool = False
+    window: Int[np.ndarray, "windows"] | None = None
+    interval: int = 1
+
+    @property
+    def columns(self) -> Int[np.ndarray, "columns"]:
+        """The window of each column of the arrays."""
+        return np.arange(self.windows.count) if self.window is None else self.window
+
+    @property
+    def work(self) -> Float[np.ndarray, "K"]:
+        """Walker-steps of each window that count."""
+        count, _, walkers = self.frames.log_density.shape
+        kept = (count - self.first) * walkers * float(self.interval)
+        return np.bincount(self.columns, weights=kept, minlength=self.windows.count)
 
     @property
     def independent(self) -> bool:
@@ -120,7 +136,8 @@ def conditional_inefficiency(observe: Callable, coarse: CoarseVariable, segment:
 def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) -> Estimate:
     """Pool the segments and solve MBAR over all their windows; equal windows of different rounds are one state."""
     states, offsets = _distinct_states([segment.windows for segment in segments])
-    parts = [_flatten(segment, offset) for segment, offset in zip(segments, offsets, strict=True)]
+    least = min(segment.interval for segment in segments)
+    parts = [_flatten(one, offset, one.interval / least) for one, offset in zip(segments, offsets, strict=True)]
     position, coarse_values, state, cluster, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     pool = Pool(coarse_values, state, cluster, weight)
 
@@ -177,6 +194,7 @@ def _bridge(segments: Sequence[Segment], offsets: list[int]) -> Bridge | None:
             per_cycle = len(segment.frames.position) / cycles
             keep = np.arange(cycles)[:, None] * per_cycle >= segment.first
             window, walker = np.meshgrid(np.arange(windows), np.arange(walkers), indexing="ij")
+            window = segment.columns[window]
             state = np.broadcast_to(offset + window, segment.log_weight.shape)[keep].ravel()
             cluster = np.broadcast_to(window * walkers + walker, segment.log_weight.shape)[keep].ravel()
             for ratio, own in ((segment.log_weight, False), (segment.log_weight_before, True)):
@@ -184,12 +202,13 @@ def _bridge(segments: Sequence[Segment], offsets: list[int]) -> Bridge | None:
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True))) if parts else None
 
 
-def _flatten(segment: Segment, offset: int) -> tuple[np.ndarray, ...]:
+def _flatten(segment: Segment, offset: int, share: float) -> tuple[np.ndarray, ...]:
     count, windows, walkers = segment.frames.log_density.shape
     keep = np.broadcast_to(np.arange(count)[:, None, None] >= segment.first[None, :, None], (count, windows, walkers))
-    window = np.broadcast_to(np.arange(windows)[None, :, None], keep.shape)
+    # a copy goes on from walkers of its window, one by one: they are the same chains
+    window = np.broadcast_to(segment.columns[None, :, None], keep.shape)
     walker = np.broadcast_to(np.arange(walkers), keep.shape)
     cluster = walker if segment.exchanged else window * walkers + walker
-    weight = np.ones(keep.shape) if segment.weight is None else segment.weight
+    weight = np.full(keep.shape, share) if segment.weight is None else segment.weight
     parts = segment.frames.position, segment.frames.coarse, offset + window, cluster, weight
     return tuple(part[keep] for part in parts)

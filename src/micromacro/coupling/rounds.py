@@ -41,7 +41,8 @@ class Round:
     accepted generator moves of each window, `(windows,)`; `log_weight`, log π(q)/p(q|z) of every generator draw, and
     `log_weight_before`, of the state that it was to replace, `(cycles, windows, walkers)`; `None` without moves.
     `start` `(windows, walkers)`: the starting point in whose well each walker was seeded by a generator without a
-    density.
+    density. `interval`: steps between two frames; `window` `(windows,)`: the window of each column of all these arrays,
+    where some have copies.
     """
 
     frames: Frames
@@ -51,6 +52,8 @@ class Round:
     log_weight: Float[np.ndarray, "cycles windows walkers"] | None = None
     log_weight_before: Float[np.ndarray, "cycles windows walkers"] | None = None
     start: Int[np.ndarray, "windows walkers"] | None = None
+    interval: int = 1
+    window: Int[np.ndarray, "windows"] | None = None
 
 
 def schedule_for(
@@ -80,6 +83,7 @@ def coupled_round(
     schedule: Schedule,
     key: Key[Array, ""],
     on_steps: Callable[[int], None] = lambda _: None,
+    adapt_chunks: int = ADAPT_CHUNKS,
 ) -> Round:
     """Seed every walker by generator moves, burn in, then alternate local dynamics with generator moves.
 
@@ -92,7 +96,7 @@ def coupled_round(
     walkers = engine.start(windows, positions)
     for seed in range(SEED_MOVES):
         walkers, _ = moves(generator, windows, walkers, jax.random.fold_in(seed_key, seed))
-    tuned = adapt(engine, windows, walkers, tuning, adapt_key, ADAPT_CHUNKS, rescale=False, on_steps=on_steps)
+    tuned = adapt(engine, windows, walkers, tuning, adapt_key, adapt_chunks, rescale=False, on_steps=on_steps)
     walkers, parts, infos = tuned.walkers, [], []
     for cycle in range(schedule.cycles):
         local_key, move_key = jax.random.split(jax.random.fold_in(run_key, cycle))
@@ -112,7 +116,8 @@ def coupled_round(
         parts.append(frames)
     last = np.asarray(walkers.position)
     accepted, log_weight, before = (np.stack(part) for part in zip(*infos, strict=True))
-    return Round(join_frames(parts), last, tuned.tuning, accepted.mean(axis=(0, 2)), log_weight, before)
+    jump, interval = accepted.mean(axis=(0, 2)), schedule.interval
+    return Round(join_frames(parts), last, tuned.tuning, jump, log_weight, before, interval=interval)
 
 
 def local_round(
@@ -144,4 +149,4 @@ def local_round(
         exchange=exchange,
         on_steps=on_steps,
     )
-    return Round(frames, np.asarray(walkers.position), tuned.tuning)
+    return Round(frames, np.asarray(walkers.position), tuned.tuning, interval=schedule.interval)

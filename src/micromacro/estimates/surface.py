@@ -64,12 +64,14 @@ class FreeEnergySurface:
     """F on a grid, in kT.
 
     `free_energy` is zero at its smallest; `stderr` is of F minus its mean over the cells below 6 kT; both NaN where
-    nothing was sampled.
+    nothing was sampled. `chain_variance` `(C,)`: what each chain adds to the mean of `stderr` squared over those cells,
+    where it was estimated.
     """
 
     grid: Grid
     free_energy: Float[np.ndarray, "n"]
     stderr: Float[np.ndarray, "n"]
+    chain_variance: Float[np.ndarray, "C"] | None = None
 
 
 def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeEnergySurface:
@@ -104,7 +106,8 @@ def free_energy_surface(pool: Pool, mbar: MBAR, bias: Bias, grid: Grid) -> FreeE
     low = sampled & (np.nan_to_num(free_energy, nan=np.inf) < LOW)
     influence -= influence[low].mean(axis=0) if low.any() else 0.0
     stderr = np.where(sampled, np.sqrt(np.sum(influence**2, axis=1)), np.nan)
-    return FreeEnergySurface(grid, free_energy, stderr)
+    chain_variance = np.mean(influence[low] ** 2, axis=0) if low.any() else None
+    return FreeEnergySurface(grid, free_energy, stderr, chain_variance)
 
 
 def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, cells: int) -> sparse.csr_array:
@@ -115,10 +118,14 @@ def sparse_indicator(cell: np.ndarray, inside: np.ndarray, weight: np.ndarray, c
 
 @dataclass(frozen=True)
 class BasinFreeEnergy:
-    """The free energy of one basin relative to the lowest, in kT, with its standard error."""
+    """The free energy of one basin relative to the lowest, in kT, with its standard error.
+
+    `chain_variance` `(C,)`: what each chain adds to `stderr` squared; `None` where there was no sample.
+    """
 
     free_energy: float
     stderr: float
+    chain_variance: Float[np.ndarray, "C"] | None = None
 
 
 def basin_free_energies(
@@ -148,9 +155,10 @@ def basin_free_energies(
         change = (centred + (slope @ mbar.influence).T) / total
         value = -np.log(total)
     lowest = int(np.argmin(value))
-    stderr = np.sqrt(np.sum((change - change[:, [lowest]]) ** 2, axis=0))
+    chain_variance = (change - change[:, [lowest]]) ** 2
+    stderr = np.sqrt(np.sum(chain_variance, axis=0))
     return {
-        name: BasinFreeEnergy(float(value[i] - value[lowest]), float(stderr[i]))
+        name: BasinFreeEnergy(float(value[i] - value[lowest]), float(stderr[i]), chain_variance[:, i])
         if total[i] > 0
         else BasinFreeEnergy(np.nan, np.nan)
         for i, name in enumerate(names)

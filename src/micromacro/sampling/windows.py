@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.sampling.table import Table
@@ -34,6 +34,10 @@ class Windows:
     def count(self) -> int:
         """The number of windows."""
         return self.centers.shape[0]
+
+    def columns(self, index: Int[np.ndarray, "columns"]) -> "Windows":
+        """Windows by their places, each as often as it is named."""
+        return Windows(self.centers[index], self.stiffness, self.flattening)
 
     @property
     def width(self) -> Float[np.ndarray, "d"]:

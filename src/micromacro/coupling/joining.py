@@ -1,0 +1,57 @@
+"""Rounds under one bias as one: what the checks look at where windows have copies and rounds go on from each other."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from micromacro.coupling.allocation import first_columns
+from micromacro.coupling.estimate import Segment, equilibrated
+from micromacro.sampling.production import Frames, join_frames
+from micromacro.sampling.windows import Windows
+
+
+def same_windows(first: Windows, second: Windows) -> bool:
+    """Whether two sets of windows are one and the same bias."""
+    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(np.array_equal(a, b) for a, b in leaves)
+
+
+def joined(observe: Callable, segments: list[Segment]) -> Segment:
+    """The rounds under the last bias as one segment, of every window its first copy.
+
+    A chain is then as long as all these rounds together, and none counts twice.
+    """
+    last = segments[-1]
+    begin = len(segments) - 1
+    while begin > 0 and same_windows(segments[begin - 1].windows, last.windows):
+        begin -= 1
+    parts = [_first_copies(segment) for segment in segments[begin:]]
+    if len(parts) == 1:
+        return parts[0]
+    frames = join_frames([part.frames for part in parts])
+    cut = equilibrated(observe, last.windows, frames, exchanged=last.exchanged)
+    moves = {name: _stacked([getattr(part, name) for part in parts]) for name in ("log_weight", "log_weight_before")}
+    return replace(cut, start=parts[-1].start, interval=last.interval, **moves)
+
+
+def _first_copies(segment: Segment) -> Segment:
+    if segment.window is None:
+        return segment
+    first = first_columns(segment.columns)
+    frames = segment.frames
+    kept = Frames(
+        frames.position[:, first], frames.coarse[:, first], frames.log_density[:, first], frames.acceptance[first]
+    )
+    moves = {
+        name: None if (values := getattr(segment, name)) is None else values[:, first]
+        for name in ("log_weight", "log_weight_before")
+    }
+    start = None if segment.start is None else segment.start[first]
+    return replace(segment, frames=kept, first=segment.first[first], window=None, start=start, **moves)
+
+
+def _stacked(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None

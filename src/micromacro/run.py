@@ -39,11 +39,13 @@ from micromacro.molecules.imported import read_own_data
 from micromacro.molecules.system import MolecularSystem, exposed, observed_space
 from micromacro.own_data import sampled_from_data, thermal_energy
 from micromacro.progress import Progress
+from micromacro.reading import read_json, refuse_links_out
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
 from micromacro.sampling.engine import Engine
 from micromacro.store import Store
+from micromacro.summary import checked_summary
 from micromacro.systems.model import StochasticSystem, identity
 
 DRAWS_AT_ONCE = 10_000
@@ -92,6 +94,7 @@ def run(
     """
     _check_request(case, method)
     folder = Path(tempfile.mkdtemp(prefix="micromacro-")) if out is None else Path(out)
+    refuse_links_out(folder)
     with Store(folder).locked():
         if (folder / SUMMARY).exists() and resume:
             _same_settings(folder, case, method)
@@ -250,7 +253,7 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
     path = folder / SETTINGS
     if not path.exists():
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path)
     for key, value in _settings(case, method).items():
         if key in stored and stored[key] != value:
             raise InputError(
@@ -272,7 +275,7 @@ def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
 def _engine(folder: Path, case: Case, method: str, workers: int | None) -> Engine:
     """The engine of a run, noted with its settings; one that is resumed keeps the platform on which it began."""
     path = folder / SETTINGS
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored = read_json(path) if path.exists() else {}
     engine = stages.engine_for(case, workers=workers, platform=stored.get("platform"))
     settings = _settings(case, method) | {"platform": engine.platform}
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -321,7 +324,7 @@ class Result:
         file = Path(path) / SUMMARY
         if not file.exists():
             raise StoreError(f"{path} holds no finished run ({SUMMARY} is missing). Run the case with --resume first.")
-        return cls(Path(path), learned_case(case, Store(Path(path))), json.loads(file.read_text(encoding="utf-8")))
+        return cls(Path(path), learned_case(case, Store(Path(path))), checked_summary(read_json(file), file))
 
     @cached_property
     def record(self):

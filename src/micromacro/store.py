@@ -12,6 +12,7 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from micromacro.errors import StoreError
+from micromacro.stored_arrays import check_arrays
 
 
 class Store:
@@ -78,6 +79,7 @@ class Store:
         """One stage, in memory. **Raises:** `StoreError` where it is missing or cannot be read."""
         if not self.has(name):
             raise StoreError(f"{self.path} holds no stage {name}. Run the case again with --resume.")
+        check_arrays(self._final(name))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

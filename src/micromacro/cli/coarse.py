@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from micromacro.cli.arguments import ArrayFile, Out
-from micromacro.cli.results import load_result, write_arrays
+from micromacro.cli.results import results_of, write_arrays
 from micromacro.errors import InputError
 
 
@@ -23,7 +23,8 @@ def coarse(
     FILE.npz holds q (n, Y) and z (n, d).
     """
     q = _states(states)
-    z = load_result(out).coarse_values(q)
+    with results_of(out) as result:
+        z = result.coarse_values(q)
     write_arrays(output, q=q, z=z)
     print(f"Wrote {output}.")
 

@@ -44,6 +44,7 @@ def _one_process(kind: str, count: int, seed: int, run: Path, longest: float, en
     with tempfile.TemporaryDirectory(prefix="micromacro-fuzz-") as folder:
         command = [sys.executable, "-m", "benchmarks.fuzz.worker", kind, str(count), str(seed), folder, str(run)]
         environment = os.environ | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
+        environment["MPLCONFIGDIR"] = f"{folder}/matplotlib"
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True)
         lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pass_on, args=(worker, lines), daemon=True).start()

@@ -39,6 +39,9 @@ JSON_VALUES = [
     [[]],
     "x",
 ]
+NESTED = "nested"
+DAMAGE = ["cut", "flip", "flip", "remove", "folder", "link", "loop", "pipe", "empty", "bytes", "huge"]
+PARTS = ["kind", "format", "settings", "state", "condition", "circles", "depth", "width", "all"]
 NAMES = ["../outside", "../../outside/evil", "/etc", "learn_999", "", "close/../../..", "\0"]
 ZARR = {
     "shape": [[10**15], [-1], [], [2**70], "x", [1] * 50, [0]],
@@ -124,9 +127,7 @@ def corrupt(draw: st.DrawFn, out: Path, outside: Path) -> str:
 
 
 def _damage(draw: st.DrawFn, path: Path, outside: Path) -> str:
-    action = draw(
-        st.sampled_from(["cut", "flip", "flip", "remove", "folder", "link", "loop", "pipe", "empty", "bytes", "huge"])
-    )
+    action = draw(st.sampled_from(DAMAGE))
     content = bytearray(path.read_bytes())
     if action == "cut":
         path.write_bytes(content[: draw(st.integers(0, len(content)))])
@@ -146,9 +147,8 @@ def _damage(draw: st.DrawFn, path: Path, outside: Path) -> str:
         elif action == "pipe":
             os.mkfifo(path)
         elif action in ("link", "loop"):
-            path.symlink_to(
-                outside / draw(st.sampled_from(["secret.txt", "nothing"])) if action == "link" else path.name
-            )
+            there = outside / draw(st.sampled_from(["secret.txt", "nothing"]))
+            path.symlink_to(there if action == "link" else path.name)
     return action
 
 
@@ -163,7 +163,7 @@ def _edit(path: Path, out: Path, change: Callable[[Any], object], what: str) -> 
 
 
 def _change_json(draw: st.DrawFn, path: Path, out: Path) -> str:
-    value = draw(st.sampled_from([*JSON_VALUES, _nested(5000)]))
+    value = draw(st.sampled_from([*JSON_VALUES, NESTED]))
     steps = draw(st.lists(st.integers(0, 30), min_size=1, max_size=4))
 
     def change(found: Any) -> None:
@@ -176,16 +176,10 @@ def _change_json(draw: st.DrawFn, path: Path, out: Path) -> str:
                 return
             place = place[key]
 
-    if not isinstance(value, str | int | float | None | list | dict):
-        return "nothing"
-    if value == _nested(5000):
+    if value == NESTED:
         path.write_text("[" * 5000 + "]" * 5000)
         return f"nested deeply {path.relative_to(out)}"
     return _edit(path, out, change, f"{str(value)[:40]!r} at {steps}")
-
-
-def _nested(_: int) -> str:
-    return "nested"
 
 
 def _change_description(draw: st.DrawFn, out: Path) -> str:
@@ -193,9 +187,7 @@ def _change_description(draw: st.DrawFn, out: Path) -> str:
     path = next(iter(sorted((out / "store").glob("learn_*.zarr/zarr.json"))), None)
     if path is None:
         return "nothing"
-    key = draw(
-        st.sampled_from(["kind", "format", "settings", "state", "condition", "circles", "depth", "width", "all"])
-    )
+    key = draw(st.sampled_from(PARTS))
     value = draw(st.sampled_from([*JSON_VALUES, 10**9, 10**6, "os.system", [10**9], {"lower": [0], "upper": [1]}]))
 
     def change(found: dict) -> None:

@@ -5,8 +5,10 @@ the worker. A worker holds many inputs, for compiled code is what takes time.
 """
 
 import contextlib
+import importlib
 import io
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -24,6 +26,7 @@ from benchmarks.fuzz.values import to_toml
 from benchmarks.fuzz.watching import Watch, contents
 from micromacro.cases.file import load_case
 from micromacro.cli.main import main as command_line
+from micromacro.configuration import cache_directory
 from micromacro.errors import MicromacroError
 from micromacro.molecules.data_files import OwnData
 from micromacro.molecules.imported import read_own_data
@@ -34,7 +37,7 @@ CHEAP = ("check", "check --json", "compare", "coarse", "run", "reduce")
 DEAR = ("sample --raw", "resume", "report", "sample", "plumed", "resume afresh")
 
 
-class Outcome(Exception):
+class OutcomeError(Exception):
     """How an input ended, where it was not accepted: `refused`, or what should not be."""
 
     def __init__(self, how: str, what: str):
@@ -49,7 +52,7 @@ def attempt(action: Callable[[], object]) -> tuple[str, str]:
     except MicromacroError as error:
         text = str(error)
         return ("refused", text) if 0 < len(text) <= LONGEST_MESSAGE else ("no message", f"{len(text)} characters")
-    except Outcome as outcome:
+    except OutcomeError as outcome:
         return outcome.how, outcome.what
     except Exception:
         return "traceback", traceback.format_exc()[-3000:]
@@ -67,9 +70,9 @@ def typed(*arguments: str) -> None:
         code, text = ended.code or 0, err.getvalue()
         if code == 2:
             one = text.startswith("Error: ") and text.count("Error: ") == 1 and len(text) <= LONGEST_MESSAGE
-            raise Outcome("refused" if one else "no message", text[:300]) from None
+            raise OutcomeError("refused" if one else "no message", text[:300]) from None
         if code not in (0, 1):
-            raise Outcome("no message", f"exit code {code}: {text[:300]}") from None
+            raise OutcomeError("no message", f"exit code {code}: {text[:300]}") from None
 
 
 def fuzz_case(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[], object], str]:
@@ -80,7 +83,7 @@ def fuzz_case(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[], ob
     return (lambda: load_case(path)), repr(text[:1500])
 
 
-def fuzz_command(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[], object], str]:
+def fuzz_command(draw: st.DrawFn, _: str, folder: Path) -> tuple[Callable[[], object], str]:
     """A case file to run, with too small a budget to get far."""
     name = draw(st.sampled_from(["bytes", *case_files.CASES]))
     (folder / "case.toml").write_bytes(draw(case_files.case_texts(name)))
@@ -89,7 +92,7 @@ def fuzz_command(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[],
     return (lambda: typed(*arguments, "--method", method)), name
 
 
-def fuzz_data(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[], object], str]:
+def fuzz_data(draw: st.DrawFn, _: str, folder: Path) -> tuple[Callable[[], object], str]:
     """A damaged data file, read as the kind that its name says."""
     name, content = draw(data_files.damaged_files(VALID))
     (folder / name).write_bytes(content)
@@ -100,7 +103,7 @@ def fuzz_data(draw: st.DrawFn, kind: str, folder: Path) -> tuple[Callable[[], ob
             "forces.xml": {"forcefield": name},
             "system.xml": {"system": name},
         }
-        system = {"kind": "openmm", "structure": "c7eq.pdb"} | keys[name]
+        system = {"kind": "openmm", "structure": "c7eq.pdb"} | {keys[name]: name}
         if name == "structure.pdb":
             system["forcefield"] = "amber96.xml"
         case = {"system": system, "coarse": case_files.MOLECULE["coarse"]}
@@ -141,6 +144,8 @@ KINDS: dict[str, Callable] = {
 }
 VALID: dict[str, bytes] = {}
 RUN = Path()
+KEPT = [str(cache_directory()), os.environ.get("MPLCONFIGDIR", "")]
+"""Where JAX and matplotlib keep what they need from one run to the next."""
 
 
 def fuzz(kind: str, count: int, seed: int, work: Path, report: Callable[[dict], None]) -> None:
@@ -149,6 +154,9 @@ def fuzz(kind: str, count: int, seed: int, work: Path, report: Callable[[dict], 
     case_files.write_neighbours(inside)
     if kind == "data":
         VALID.update(data_files.seeds(work / "outside"))
+    with contextlib.suppress(ImportError):
+        # it unpickles what it pickled itself, once
+        importlib.import_module("dask.delayed")
     before = contents(work / "outside")
     watch = Watch(work)
     number = 0
@@ -173,7 +181,7 @@ def fuzz(kind: str, count: int, seed: int, work: Path, report: Callable[[dict], 
                 (folder / path.name).symlink_to(path)
         action, what = KINDS[kind](data.draw, kind, folder)
         report({"begin": number, "what": what})
-        watch.on, watch.allowed[:] = True, [str(folder.resolve())]
+        watch.on, watch.allowed[:] = True, [str(folder.resolve()), *KEPT]
         how, message = attempt(action)
         watch.on = False
         wrong = [*dict.fromkeys(watch.found), *_changed(before, contents(work / "outside"))]

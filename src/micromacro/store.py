@@ -83,7 +83,7 @@ class Store:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with xr.open_zarr(self._final(name), consolidated=False) as dataset:
+                with xr.open_zarr(self._final(name), chunks=None, consolidated=False) as dataset:
                     return dataset.load()
         except Exception as error:
             remedy = f"Delete {self._final(name)} and run again with --resume."

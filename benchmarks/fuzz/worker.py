@@ -98,11 +98,7 @@ def fuzz_data(draw: st.DrawFn, _: str, folder: Path) -> tuple[Callable[[], objec
     (folder / name).write_bytes(content)
     what = f"{name}: {len(content)} bytes {content[:60]!r}"
     if name in ("structure.pdb", "forces.xml", "system.xml"):
-        keys = {
-            "structure.pdb": {"structure": name},
-            "forces.xml": {"forcefield": name},
-            "system.xml": {"system": name},
-        }
+        keys = {"structure.pdb": "structure", "forces.xml": "forcefield", "system.xml": "system"}
         system = {"kind": "openmm", "structure": "c7eq.pdb"} | {keys[name]: name}
         if name == "structure.pdb":
             system["forcefield"] = "amber96.xml"

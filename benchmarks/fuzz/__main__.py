@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 from benchmarks.fuzz.stores import make_run
 
@@ -46,8 +47,10 @@ def _one_process(kind: str, count: int, seed: int, run: Path, longest: float, en
         environment = os.environ | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
         environment["MPLCONFIGDIR"] = f"{folder}/matplotlib"
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True)
+        assert worker.stdout is not None
         lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_pass_on, args=(worker, lines), daemon=True).start()
+        passing = threading.Thread(target=_pass_on, args=(worker.stdout, lines), daemon=True)
+        passing.start()
         begun = None
         while True:
             try:
@@ -65,11 +68,12 @@ def _one_process(kind: str, count: int, seed: int, run: Path, longest: float, en
             if "end" in found:
                 _judge(found, ends, wrong)
         worker.wait()
+        passing.join()
+        worker.stdout.close()
 
 
-def _pass_on(worker: subprocess.Popen, lines: queue.Queue) -> None:
-    assert worker.stdout is not None
-    for line in worker.stdout:
+def _pass_on(printed: IO[str], lines: queue.Queue) -> None:
+    for line in printed:
         lines.put(line)
     lines.put(None)
 

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 from typing import IO
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipExtFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
@@ -43,14 +43,14 @@ def _read_member(path: Path, name: str) -> np.ndarray:
         raise ValueError(str(error)) from error
 
 
-def _read(file: IO[bytes], size: int) -> np.ndarray:
+def _read(file: IO[bytes] | ZipExtFile, size: int) -> np.ndarray:
     """The array at the beginning of a file, once its header is no larger than the file."""
     version = npy.read_magic(file)
     if version not in READERS:
         raise ValueError(f"version {version} of the format, and 1.0 or 2.0 is read")
     shape, fortran, kind = READERS[version](file)
-    if kind.hasobject or kind.kind not in "biuf":
-        raise ValueError(f"{kind}, and numbers are read")
+    if kind.hasobject or kind.fields is not None:
+        raise ValueError(f"{kind}, and plain numbers are read")
     claimed = math.prod(shape) * kind.itemsize
     if claimed > min(size, MOST_BYTES):
         raise ValueError(f"a header that claims {claimed:,} bytes, in a file of {size:,}")

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from micromacro.errors import InputError
+from micromacro.molecules import trial_reading
+from micromacro.molecules.trr_headers import why_damaged
 from micromacro.reading import MOST_TEXT_BYTES, why_unpacks_too_large, why_unreadable
 
 CHUNK = 500
@@ -136,6 +138,10 @@ def _chunks(path: Path | str, topology: mdtraj.Topology, atoms: np.ndarray) -> I
     chosen = None if len(atoms) == topology.n_atoms else atoms
     requirement = f"be trajectories that mdtraj reads, of the {topology.n_atoms} atoms of the topology"
     _check_file(path, "data.trajectories", requirement)
+    if str(path).lower().endswith(trial_reading.FORMATS):
+        reason = trial_reading.why_damaged(Path(path), topology.n_atoms)
+        if reason is not None:
+            raise InputError("data.trajectories", requirement, reason, source=str(path))
     try:
         yield from mdtraj.iterload(str(Path(path).resolve()), chunk=CHUNK, top=topology, atom_indices=chosen)
     except Exception as error:
@@ -151,6 +157,8 @@ def _check_file(path: Path | str, key: str, requirement: str) -> None:
     reason = why_unreadable(Path(path), MOST_TEXT_BYTES if name.endswith(TEXTS) else None)
     if reason is None and str(path).lower().endswith((".gz", ".bz2")):
         reason = why_unpacks_too_large(Path(path))
+    if reason is None and name.endswith(".trr"):
+        reason = why_damaged(Path(path))
     if reason is not None:
         raise InputError(key, requirement, reason, source=str(path))
 

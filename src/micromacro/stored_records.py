@@ -9,7 +9,8 @@ import xarray as xr
 from micromacro.errors import StoreError
 from micromacro.reading import parse_json
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 UNFIT = (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError)
 
 

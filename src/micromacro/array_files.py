@@ -48,7 +48,11 @@ def _read(file: IO[bytes] | ZipExtFile, size: int) -> np.ndarray:
     version = npy.read_magic(file)
     if version not in READERS:
         raise ValueError(f"version {version} of the format, and 1.0 or 2.0 is read")
-    shape, fortran, kind = READERS[version](file)
+    try:
+        shape, fortran, kind = READERS[version](file)
+    # what is no literal of Python fails in its parser in every way; it is never evaluated
+    except Exception as error:
+        raise ValueError(f"a header that cannot be read: {error}") from error
     if kind.hasobject or kind.fields is not None:
         raise ValueError(f"{kind}, and plain numbers are read")
     claimed = math.prod(shape) * kind.itemsize

@@ -40,6 +40,8 @@ JSON_VALUES = [
     "x",
 ]
 NESTED = "nested"
+LARGEST = 2**24
+"""Bytes of a file that is changed; a sparse one may claim more."""
 DAMAGE = ["cut", "flip", "flip", "remove", "folder", "link", "loop", "pipe", "empty", "bytes", "huge"]
 PARTS = ["kind", "format", "settings", "state", "condition", "circles", "depth", "width", "all"]
 NAMES = ["../outside", "../../outside/evil", "/etc", "learn_999", "", "close/../../..", "\0"]
@@ -128,6 +130,8 @@ def corrupt(draw: st.DrawFn, out: Path, outside: Path) -> str:
 
 def _damage(draw: st.DrawFn, path: Path, outside: Path) -> str:
     action = draw(st.sampled_from(DAMAGE))
+    if path.stat().st_size > LARGEST:
+        return "nothing"
     content = bytearray(path.read_bytes())
     if action == "cut":
         path.write_bytes(content[: draw(st.integers(0, len(content)))])

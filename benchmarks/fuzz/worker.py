@@ -163,7 +163,7 @@ def fuzz(kind: str, count: int, seed: int, work: Path, report: Callable[[dict], 
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
     @given(st.data())
     def one(data: st.DataObject) -> None:

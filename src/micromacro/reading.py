@@ -98,11 +98,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_json(text: str) -> Any:
     """What a text of JSON stands for. **Raises:** `ValueError` for other text, and for what is nested too deeply."""
+    found, deep = None, True
     try:
         found = json.loads(text, parse_int=_whole_number)
         deep = nesting(found) > MOST_NESTED
     except RecursionError:
-        deep = True
+        pass
     if deep:
         raise ValueError(f"tables nested deeper than {MOST_NESTED}")
     return found

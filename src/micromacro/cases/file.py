@@ -57,11 +57,12 @@ def read_case_file(path: Path, overrides: Sequence[str] = (), root: Path | None 
 
 
 def _tables(path: Path) -> dict[str, Any]:
+    tables, deep = {}, True
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         deep = nesting(tables) > MOST_NESTED
     except RecursionError:
-        deep = True
+        pass
     # numbers of thousands of digits are a ValueError of Python's own
     except ValueError as error:
         raise InputError("a case file", "be valid TOML", error, source=str(path)) from error

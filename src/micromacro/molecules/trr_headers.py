@@ -32,7 +32,8 @@ def _length(header: bytes) -> int | str:
     magic, length, characters, version, *numbers = HEADER.unpack(header)
     if (magic, length, characters, version) != (MAGIC, len(VERSION) + 1, len(VERSION), VERSION):
         return "it does not begin as one"
-    sizes, atoms = dict(zip(BLOCKS, numbers, strict=False)), numbers[len(BLOCKS)]
+    sizes: dict[str, int] = dict(zip(BLOCKS, numbers, strict=False))
+    atoms = numbers[len(BLOCKS)]
     if atoms < 1 or min(sizes.values()) < 0:
         return f"{atoms} atoms and blocks of {min(sizes.values())} bytes or more"
     width = next((sizes[name] / (3 * atoms) for name in ("x", "v", "f") if sizes[name]), sizes["box"] / 9)

@@ -24,6 +24,15 @@ OWN = trial_reading.__file__
 """A program of the library itself."""
 
 
+ASKING = ("fc-list", "lscpu")
+"""Programs that matplotlib and joblib ask for the fonts and the cores of the machine."""
+
+
+def _is_known(command: object) -> bool:
+    words = [str(word) for word in command] if isinstance(command, (list, tuple)) else [str(command)]
+    return OWN in words or words[0] in ASKING
+
+
 class Watch:
     """Notes by Python's audit events what happens while it is on.
 
@@ -41,7 +50,7 @@ class Watch:
     def _hear(self, event: str, arguments: tuple) -> None:
         if not self.on:
             return
-        if event in FORBIDDEN and not (event == "subprocess.Popen" and OWN in map(str, arguments[1])):
+        if event in FORBIDDEN and not (event == "subprocess.Popen" and _is_known(arguments[1])):
             self.found.append(f"{event} {str(arguments)[:80]}")
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
             self._check(arguments[0])

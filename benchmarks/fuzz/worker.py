@@ -69,7 +69,7 @@ def typed(*arguments: str) -> None:
     except SystemExit as ended:
         code, text = ended.code or 0, err.getvalue()
         if code == 2:
-            one = text.startswith("Error: ") and text.count("Error: ") == 1 and len(text) <= LONGEST_MESSAGE
+            one = text.startswith("Error: ") and text.count("\nError: ") == 0 and len(text) <= LONGEST_MESSAGE
             raise OutcomeError("refused" if one else "no message", text[:300]) from None
         if code not in (0, 1):
             raise OutcomeError("no message", f"exit code {code}: {text[:300]}") from None

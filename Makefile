@@ -3,7 +3,7 @@ STAMP := .venv/installed
 PEERS := .venv-peers/installed
 MAP_PEERS := .venv-pydiffmap/installed .venv-datafold/installed
 
-.PHONY: demo test test-slow lint bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps bench-adaptive clean
+.PHONY: demo test test-slow lint fuzz faults bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps bench-adaptive clean
 
 .venv: $(STAMP)
 
@@ -29,6 +29,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+
+faults: $(STAMP)
+	$(BIN)/python -m benchmarks.faults
+
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz --case-files 10000 --data-files 2000 --stores 1000 --seed 0
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

@@ -7,6 +7,7 @@ import xarray as xr
 
 from micromacro.learners.learner import Learned
 from micromacro.learners.saving import arrays_of, describe, restore
+from micromacro.stored_records import description_of, of_stored
 
 ENDS = ("lower", "upper")
 
@@ -24,9 +25,10 @@ def learned_record(found: Learned, lower: np.ndarray, upper: np.ndarray, change:
     return xr.Dataset({**variables, **ends}, attrs=attributes)
 
 
+@of_stored
 def read_learned(record: xr.Dataset) -> tuple[Learned, np.ndarray, np.ndarray, float | None]:
     """The learned coordinate of a dataset, its range, and how much it changed since the round before."""
     arrays = {str(name): record[name].to_numpy() for name in record.data_vars if name not in ENDS}
     change = float(record.attrs["change"])
-    found = restore(json.loads(record.attrs["description"]), arrays)
+    found = restore(description_of(record), arrays)
     return found, record["lower"].to_numpy(), record["upper"].to_numpy(), None if np.isnan(change) else change

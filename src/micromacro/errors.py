@@ -1,5 +1,8 @@
 """Errors that a user can act on: each says what was required, what was given and what to do next."""
 
+LONGEST_GIVEN = 1000
+"""Characters of what was given that a message repeats."""
+
 
 class MicromacroError(Exception):
     """Base of every error that the command line shows as one message instead of a traceback."""
@@ -31,7 +34,13 @@ class InputError(MicromacroError):
         self.given = given
         where = f"{source}: " if source else ""
         advice = f" {remedy}" if remedy else ""
-        super().__init__(f"{where}{parameter} must {requirement}; got {given}.{advice}")
+        text = f"{shortened(parameter)} must {requirement}; got {shortened(str(given))}."
+        super().__init__(f"{where}{text}{advice}")
+
+
+def shortened(text: str) -> str:
+    """What a stranger gave, no longer than a message may be."""
+    return text if len(text) <= LONGEST_GIVEN else f"{text[:LONGEST_GIVEN]}…"
 
 
 class PhysicsError(MicromacroError):

@@ -24,6 +24,7 @@ from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
 from micromacro.molecular_closure import closure_of_molecule
 from micromacro.molecules.system import MolecularSystem
 from micromacro.pipeline import Sampled
+from micromacro.stored_records import of_stored
 from micromacro.target import members_of_basins
 
 MOST_RESERVOIR_STATES = 300_000
@@ -147,6 +148,7 @@ def _close_record(run: stages.Run, sampled: Sampled, pick: np.ndarray, closed: C
     return record
 
 
+@of_stored
 def read_closure(record: xr.Dataset) -> ClosureTable:
     """The closure of the record of the last stage."""
     array = {name: record[name].to_numpy() for name in record.data_vars}

@@ -9,6 +9,7 @@ sums of the format, renamed when it is complete.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -16,12 +17,15 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
 from zarr.storage import ZipStore
 
 from micromacro.errors import StoreError
+from micromacro.reading import MOST_CASE_BYTES, parse_json
+from micromacro.stored_arrays import BYTES
 
 SECONDS_TOGETHER = 1.0
 Answer = tuple[np.ndarray, ...]
@@ -130,15 +134,39 @@ def _write(file: Path, answers: list[tuple[Entry, Answer]]) -> None:
                 for number, array in enumerate(answer):
                     name = f"{entry.name}_{number}"
                     axes = [f"{name}_axis{axis}" for axis in range(array.ndim)]
-                    group.create_array(name, data=array, chunks=_whole(array), compressors=None, dimension_names=axes)
+                    settings = {"chunks": _whole(array), "compressors": None, "dimension_names": axes}
+                    # zeros too: an archive that says more than it holds is refused
+                    group.create_array(name, data=array, config={"write_empty_chunks": True}, **settings)
 
 
 def _whole(array: np.ndarray) -> tuple[int, ...]:
     return tuple(max(1, size) for size in array.shape)
 
 
+def _check(file: Path) -> None:
+    """Refuse an archive of other things than plain numbers that it holds as they are."""
+    size = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
+                raise ValueError(f"{member.filename} is compressed")
+            if member.filename.endswith("zarr.json"):
+                if member.file_size > MOST_CASE_BYTES:
+                    raise ValueError(f"{member.filename} is too large")
+                _check_description(member.filename, parse_json(archive.read(member).decode()), size)
+
+
+def _check_description(name: str, found: Any, size: int) -> None:
+    if not isinstance(found, dict) or found.get("node_type") == "group":
+        return
+    numbers, codecs = BYTES.get(str(found.get("data_type"))), [one["name"] for one in found["codecs"]]
+    if numbers is None or codecs != ["bytes"] or math.prod(found["shape"]) * numbers > size:
+        raise ValueError(f"{name} describes no plain numbers that the archive could hold")
+
+
 def _entries(file: Path) -> list[Entry]:
     try:
+        _check(file)
         with ZipStore(file, mode="r") as store:
             answers = zarr.open_group(store, mode="r").attrs["answers"]
             return [

@@ -17,6 +17,7 @@ from micromacro.sampling.production import Frames
 from micromacro.sampling.seeding import Exploration, Seeds
 from micromacro.sampling.table import Table
 from micromacro.sampling.windows import Windows
+from micromacro.stored_records import description_of, of_stored
 
 WALKERS = ("frame", "window", "walker")
 DRAWS = ("frame", "window", "walker")
@@ -36,6 +37,7 @@ def exploration_record(exploration: Exploration) -> xr.Dataset:
     )
 
 
+@of_stored
 def read_exploration(record: xr.Dataset) -> Exploration:
     """The exploration of a dataset."""
     array = {name: record[name].to_numpy() for name in ("position", "coarse", "scale", "spread")}
@@ -68,6 +70,7 @@ def opes_record(found: OpesRun, surface: FreeEnergySurface, wells: Discovered) -
     )
 
 
+@of_stored
 def read_opes(record: xr.Dataset) -> tuple[OpesRun, Discovered]:
     """The run under an adaptive bias of a dataset, and the wells it found."""
     array = {str(name): record[name].to_numpy() for name in record.data_vars}
@@ -124,6 +127,7 @@ def round_record(windows: Windows, result: Round) -> xr.Dataset:
     return record
 
 
+@of_stored
 def read_round(record: xr.Dataset) -> tuple[Windows, Round]:
     """The windows and the round of a dataset."""
     array = {name: record[name].to_numpy() for name in record.data_vars}
@@ -149,7 +153,8 @@ def generator_record(generator: Any) -> xr.Dataset:
     return xr.Dataset(variables, attrs={"description": json.dumps(describe(generator))})
 
 
+@of_stored
 def read_generator(record: xr.Dataset) -> Any:
     """The generator of a dataset."""
     arrays = {str(name): record[name].to_numpy() for name in record.data_vars}
-    return restore(json.loads(record.attrs["description"]), arrays)
+    return restore(description_of(record), arrays)

@@ -10,6 +10,7 @@ from micromacro.closures.bursts import BurstClosure, LiftingCheck
 from micromacro.closures.lag_study import LagStudy
 from micromacro.closures.long_trajectories import FullTrajectories
 from micromacro.closures.table import ClosureTable
+from micromacro.stored_records import description_of, of_stored
 
 STUDY = ("lags", "drift_ratio", "drift_ratio_stderr", "diffusion_ratio", "diffusion_ratio_stderr", "memory")
 TABLE = ("drift", "drift_stderr", "diffusion", "diffusion_stderr")
@@ -21,6 +22,7 @@ def table_variables(table: ClosureTable, prefix: str = "") -> dict:
     return {f"{prefix}{name}": (AXES[getattr(table, name).ndim], getattr(table, name)) for name in TABLE}
 
 
+@of_stored
 def read_table(record: xr.Dataset, prefix: str = "") -> ClosureTable | None:
     """The closure of a dataset that holds its cells `z`; `None` where it has none of this prefix."""
     if f"{prefix}drift" not in record:
@@ -51,9 +53,10 @@ def bursts_record(found: BurstClosure, z: np.ndarray) -> xr.Dataset:
     return record
 
 
+@of_stored
 def read_bursts(record: xr.Dataset) -> BurstClosure:
     """The closure from bursts of a dataset."""
-    scalars = json.loads(record.attrs["description"])
+    scalars = description_of(record)
     study = None
     if scalars["study"] is not None:
         arrays = {name: record[name].to_numpy() for name in STUDY}
@@ -90,6 +93,7 @@ def trajectories_record(found: FullTrajectories) -> xr.Dataset:
     )
 
 
+@of_stored
 def read_trajectories(record: xr.Dataset) -> FullTrajectories:
     """The long simulations of a dataset."""
     z, terms = (record[name].to_numpy() for name in ("coarse", "terms"))

@@ -41,12 +41,14 @@ from micromacro.molecules.system import MolecularSystem, exposed, observed_space
 from micromacro.own_data import sampled_from_data, thermal_energy
 from micromacro.progress import Progress
 from micromacro.provenance import mixed_environments, provenance
+from micromacro.reading import read_json, refuse_links_out
 from micromacro.records import read_generator
 from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
 from micromacro.sampling.engine import Engine
 from micromacro.sampling.pool import Cluster
 from micromacro.store import Store
+from micromacro.summary import checked_summary
 from micromacro.systems.model import StochasticSystem, identity
 from micromacro.target import check_target
 from micromacro.watching.log_file import FINISHED
@@ -102,6 +104,7 @@ def run(
     """
     _check_request(case, method)
     folder = Path(tempfile.mkdtemp(prefix="micromacro-")) if out is None else Path(out)
+    refuse_links_out(folder)
     with Store(folder).locked():
         if (folder / SUMMARY).exists() and resume:
             _same_settings(folder, case, method)
@@ -298,7 +301,7 @@ def _same_settings(folder: Path, case: Case, method: str) -> None:
     path = folder / SETTINGS
     if not path.exists():
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path)
     for key, value in _settings(case, method).items():
         if key in stored and stored[key] != value:
             raise InputError(
@@ -320,7 +323,7 @@ def _prepare(folder: Path, case: Case, method: str, resume: bool) -> None:
 def _engine(folder: Path, case: Case, method: str, cluster: Cluster | None) -> Engine:
     """The engine of a run, noted with its settings; one that is resumed keeps the platform on which it began."""
     path = folder / SETTINGS
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored = read_json(path) if path.exists() else {}
     engine = stages.engine_for(case, stored.get("platform"), cluster)
     settings = _settings(case, method) | {"platform": engine.platform}
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -369,7 +372,7 @@ class Result:
         file = Path(path) / SUMMARY
         if not file.exists():
             raise StoreError(f"{path} holds no finished run ({SUMMARY} is missing). Run the case with --resume first.")
-        return cls(Path(path), learned_case(case, Store(Path(path))), json.loads(file.read_text(encoding="utf-8")))
+        return cls(Path(path), learned_case(case, Store(Path(path))), checked_summary(read_json(file), file))
 
     @cached_property
     def record(self):

@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 
 from micromacro.errors import StoreError
 from micromacro.journal import Journal, settle, written_whole
+from micromacro.reading import read_json
+from micromacro.stored_arrays import check_arrays
 
 FORMAT = 2
 """Of the store; another number is another layout."""
@@ -67,8 +69,8 @@ class Store:
         if not file.exists():
             return {}
         try:
-            attributes = dict(json.loads(file.read_text(encoding="utf-8"))["attributes"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            attributes = dict(read_json(file)["attributes"])
+        except (StoreError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{file} cannot be read: {error}. Delete it and run again with --resume.") from error
         if attributes.get("format") != FORMAT:
             raise StoreError(
@@ -137,21 +139,22 @@ class Store:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with xr.open_zarr(self._final(name), consolidated=False) as dataset:
+                with xr.open_zarr(self._final(name), chunks=None, consolidated=False) as dataset:
                     return dataset.load()
         except Exception as error:
             raise self._damaged(name, str(error)) from error
 
     def _check(self, name: str) -> None:
-        """Refuse a stage whose files are not those that were written."""
+        """Refuse a stage whose files are not those that were written, or that nobody should open."""
         try:
-            wanted = json.loads(self._sums(name).read_text(encoding="utf-8"))
+            check_arrays(self._final(name))
+            wanted = read_json(self._sums(name))
             found = {
                 str(file.relative_to(self._final(name))): hashlib.sha256(file.read_bytes()).hexdigest()
                 for file in self._final(name).rglob("*")
                 if not file.is_dir()
             }
-        except (OSError, ValueError) as error:
+        except (OSError, StoreError) as error:
             raise self._damaged(name, str(error)) from error
         if found != wanted:
             wrong = sorted(file for file in {*found, *wanted} if found.get(file) != wanted.get(file))

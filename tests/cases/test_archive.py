@@ -75,3 +75,28 @@ def test_a_second_case_replaces_the_first(case_file, tmp_path):
     archive_case("hidden-barrier", [], tmp_path / "out" / "case")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["case"]
     assert [path.name for path in (tmp_path / "out" / "case").iterdir()] == ["case.json"]
+
+
+@pytest.mark.parametrize("record", [{"name": "x", "file": "../case.toml"}, {"name": "x", "file": "/etc/passwd"}])
+def test_a_kept_case_lies_in_its_folder(case_file, tmp_path, record):
+    archive_case(case_file, [], tmp_path / "out" / "case")
+    (tmp_path / "out" / "case" / "case.json").write_text(json.dumps(record | {"overrides": []}))
+    with pytest.raises(StoreError, match="must be the name of a file in"):
+        restore_case(tmp_path / "out" / "case")
+
+
+def test_files_of_a_kept_case_lie_in_its_folder(case_file, tmp_path):
+    folder = tmp_path / "out" / "case"
+    archive_case(case_file, [], folder)
+    (tmp_path / "evil.py").write_text("raise SystemExit")
+    kept = folder / "case.toml"
+    kept.write_text(kept.read_text().replace("system.py:potential", "../../evil.py:potential"))
+    with pytest.raises(InputError, match=r"must name a file that was kept with the results; got '../../evil\.py'"):
+        restore_case(folder)
+
+
+def test_a_record_without_a_file_names_a_builtin_case(case_file, tmp_path):
+    archive_case("hidden-barrier", [], tmp_path / "case")
+    (tmp_path / "case" / "case.json").write_text(json.dumps({"name": str(case_file), "file": None, "overrides": []}))
+    with pytest.raises(StoreError, match="name must be that of a built-in case"):
+        restore_case(tmp_path / "case")

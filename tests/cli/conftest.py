@@ -33,6 +33,12 @@ SUMMARY = {
 }
 
 
+@pytest.fixture
+def summary() -> dict:
+    """The content of `summary.json`."""
+    return SUMMARY
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command came to."""

@@ -12,11 +12,11 @@ STATES = np.array([[0.5, 1.0], [-1.25, 0.0], [2.0, -3.0]])
 
 
 @pytest.fixture
-def ended(tmp_path):
+def ended(tmp_path, summary):
     """The OUT of a run along x that has ended; its coarse variable needs nothing else of it."""
     out = tmp_path / "out"
     archive_case("hidden-barrier", [], out / "case")
-    (out / "summary.json").write_text(json.dumps({"case": "hidden-barrier"}))
+    (out / "summary.json").write_text(json.dumps(summary))
     assert load_case("hidden-barrier").coarsen is None
     return out
 

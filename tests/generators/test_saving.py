@@ -53,7 +53,7 @@ def test_every_kind_describes_itself_in_json(kind, generator):
         pytest.param({"kind": "os.system"}, "kind must be one of score", id="kind"),
         pytest.param({"settings": {"command": "rm"}}, "cannot be read", id="setting"),
         pytest.param({"settings": {"width": "wide"}}, "cannot be read", id="type"),
-        pytest.param({"settings": {"width": 10**12, "depth": 1}}, "by the settings", id="size"),
+        pytest.param({"settings": {"width": 10**12, "depth": 1}}, "at most 1,000,000", id="size"),
         pytest.param({"state": {"lower": [0], "upper": [0], "periodic": [False]}}, "cannot be read", id="space"),
         pytest.param({"circles": [1]}, "by the settings", id="circle"),
     ],

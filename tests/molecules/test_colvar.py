@@ -93,7 +93,7 @@ def test_malformed_files_name_the_file_and_the_line(write, text, message):
 
 
 def test_missing_file_and_wrong_names(tmp_path):
-    with pytest.raises(InputError, match=r"be a file that can be read; got No such file"):
+    with pytest.raises(InputError, match=r"be a file that can be read; got no such file"):
         read_colvar(tmp_path / "COLVAR")
     with pytest.raises(InputError, match="be 2 words"):
         write_colvar(tmp_path / "COLVAR", ["time", "a phi"], np.zeros((1, 2)))

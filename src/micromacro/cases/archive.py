@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from micromacro.cases.builtin import builtin_cases
 from micromacro.cases.case import Case
 from micromacro.cases.file import is_builtin, load_case, read_case_file
 from micromacro.cases.overrides import with_overrides
 from micromacro.cases.schema import Settings
 from micromacro.errors import InputError, StoreError
+from micromacro.reading import MOST_CASE_BYTES, read_json, why_unreadable, within
 
 RECORD = "case.json"
 ANOTHER = "Give another OUT for it."
@@ -36,15 +38,22 @@ class CaseRecord:
     @classmethod
     def read(cls, folder: Path) -> "CaseRecord":
         """The record in a folder; an error that says how it comes to be missing."""
-        try:
-            return cls(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
+        if not (folder / RECORD).exists():
             raise StoreError(
                 f"{folder / RECORD} must exist, and there is none: the folder holds no run of 'micromacro run'. "
                 "A run that was started from Python is read with Result.load(out, case)."
-            ) from error
-        except (ValueError, TypeError) as error:
+            )
+        try:
+            record = cls(**read_json(folder / RECORD))
+        except TypeError as error:
             raise StoreError(f"{folder / RECORD} cannot be read: {error}") from error
+        record._check(folder / RECORD)
+        return record
+
+    def _check(self, path: Path) -> None:
+        texts = isinstance(self.overrides, list) and all(isinstance(text, str) for text in self.overrides)
+        if not isinstance(self.name, str) or not isinstance(self.file, (str, type(None))) or not texts:
+            raise StoreError(f"{path} cannot be read: it must hold a name, a file or null, and a list of overrides.")
 
 
 def archive_case(path_or_name: str | Path, overrides: Sequence[str], folder: Path) -> None:
@@ -73,12 +82,19 @@ def archive_case(path_or_name: str | Path, overrides: Sequence[str], folder: Pat
 
 
 def restore_case(folder: Path) -> Case:
-    """The case that `archive_case` kept in a folder, under the name that the user gave it."""
+    """The case that `archive_case` kept in a folder, under the name that the user gave it.
+
+    **Raises:** `StoreError` and `InputError` for a record or a case that names files outside of the folder.
+    """
     record = CaseRecord.read(folder)
     if record.file is None:
+        if record.name not in builtin_cases():
+            raise StoreError(f"{folder / RECORD}: name must be that of a built-in case; got {record.name!r}.")
         return load_case(record.name, record.overrides)
-    case = load_case(folder / record.file, record.overrides)
-    return replace(case, name=record.name)
+    path = within(folder, record.file)
+    if (reason := why_unreadable(path, MOST_CASE_BYTES)) is not None:
+        raise StoreError(f"{path}, the case that was kept, cannot be read: {reason}.")
+    return replace(read_case_file(path, record.overrides, root=folder)[0], name=record.name)
 
 
 def overrides_to_resume(path_or_name: str | Path, overrides: Sequence[str], folder: Path) -> list[str]:
@@ -116,4 +132,4 @@ def _files(path_or_name: str | Path, overrides: Sequence[str]) -> tuple[dict[str
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return path.read_bytes() if why_unreadable(path) is None else None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from micromacro.cases.section import Count, Natural, Number, Numbers, Positive, Section, Text, listed, problem
+from micromacro.cases.section import Natural, Number, Numbers, Positive, Section, Steps, Text, listed, problem
 from micromacro.errors import InputError
 from micromacro.molecules.data_files import OwnData, Umbrella
 
@@ -42,8 +42,8 @@ class DataSection(Section):
     bias: Names = Field(default_factory=list)
     coarse: Names = Field(default_factory=list)
     windows: list[UmbrellaSection] = Field(default_factory=list)
-    discard: Natural = 0
-    stride: Count = 1
+    discard: Annotated[Natural, Field(le=10**15)] = 0
+    stride: Steps = 1
     times: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
     selection: Text = "all"
 

@@ -11,8 +11,9 @@ from micromacro.cases.case import Case
 from micromacro.cases.modules import Modules
 from micromacro.cases.overrides import place_of, with_overrides
 from micromacro.cases.schema import CaseFile, Settings
-from micromacro.cases.validation import suggestion, validate
+from micromacro.cases.validation import shortened, suggestion, validate
 from micromacro.errors import InputError
+from micromacro.reading import MOST_CASE_BYTES, MOST_NESTED, NO_FILE, nesting, why_unreadable
 
 
 def load_case(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Case:
@@ -35,21 +36,37 @@ def is_builtin(name: str) -> bool:
     known = builtin_cases()
     if name in known:
         return True
-    if not Path(name).is_file():
+    if (reason := why_unreadable(Path(name), MOST_CASE_BYTES)) is not None:
+        if reason != NO_FILE:
+            raise InputError("CASE", "be a case file that can be read", f"{shortened(name)!r} ({reason})")
         remedy = suggestion(name, known) or "'micromacro cases' lists the built-in ones."
-        raise InputError("CASE", "be a built-in case or the path of a case file", repr(name), remedy=remedy)
+        raise InputError("CASE", "be a built-in case or the path of a case file", repr(shortened(name)), remedy=remedy)
     return False
 
 
-def read_case_file(path: Path, overrides: Sequence[str] = ()) -> tuple[Case, frozenset[Path]]:
-    """The case of a file, and every Python file of the user that it needs."""
+def read_case_file(path: Path, overrides: Sequence[str] = (), root: Path | None = None) -> tuple[Case, frozenset[Path]]:
+    """The case of a file, and every Python file of the user that it needs.
+
+    **Arguments:**
+
+    - `root`: a folder that no file of the case may lie outside of; anywhere where left out.
+    """
     content = validate(CaseFile, with_overrides(_tables(path), overrides), place_of(str(path), overrides))
-    modules = Modules(path)
+    modules = Modules(path, root)
     return build_case(content, path, modules), modules.files
 
 
 def _tables(path: Path) -> dict[str, Any]:
+    tables, deep = {}, True
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        deep = nesting(tables) > MOST_NESTED
+    except RecursionError:
+        pass
+    # numbers of thousands of digits are a ValueError of Python's own
+    except ValueError as error:
         raise InputError("a case file", "be valid TOML", error, source=str(path)) from error
+    if deep:
+        requirement = f"hold tables and lists nested at most {MOST_NESTED} deep"
+        raise InputError("a case file", requirement, "deeper ones", source=str(path))
+    return tables

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from micromacro.cases.validation import suggestion
+from micromacro.cases.validation import shortened, suggestion
 from micromacro.errors import InputError
+from micromacro.reading import MOST_CASE_BYTES, MOST_TEXT_BYTES, why_unreadable
 
 _numbers = itertools.count()
 
@@ -19,10 +20,16 @@ class Modules:
 
     Each file is imported once, under a name of its own, so two cases may both have a `system.py`. While it is imported
     its folder comes first on the path, as for a script: files beside it can be imported by their names.
+
+    **Arguments:**
+
+    - `case_file`: what names are relative to.
+    - `root`: a folder that no file may lie outside of, as for a case kept with results; anywhere where left out.
     """
 
-    def __init__(self, case_file: Path):
+    def __init__(self, case_file: Path, root: Path | None = None):
         self._case_file = case_file
+        self._root = None if root is None else root.resolve()
         self._loaded: dict[Path, ModuleType] = {}
         self._files: set[Path] = set()
 
@@ -37,33 +44,38 @@ class Modules:
         module = self._module(file_name, key)
         function = getattr(module, name, None)
         if not callable(function):
-            requirement = f"name a function of '{file_name}'"
+            requirement = f"name a function of '{shortened(file_name)}'"
             remedy = suggestion(name, (known for known, value in vars(module).items() if callable(value)))
             raise InputError(key, requirement, repr(name), source=str(self._case_file), remedy=remedy)
         return function
 
     def data_file(self, file_name: str, key: str) -> Path:
         """A file that the case names and that is no Python file; kept among `files`."""
-        path = self._path(file_name, key, "name a file that exists")
+        path = self._path(file_name, key, "name a file that exists", MOST_TEXT_BYTES)
         self._files.add(path)
         return path
 
     def has(self, file_name: str) -> bool:
         """Whether there is such a file, relative to the case file."""
-        return not Path(file_name).is_absolute() and (self._case_file.parent / file_name).is_file()
+        return not Path(file_name).is_absolute() and why_unreadable(self._case_file.parent / file_name) is None
 
-    def _path(self, file_name: str, key: str, requirement: str) -> Path:
+    def _path(self, file_name: str, key: str, requirement: str, most: int) -> Path:
         source = str(self._case_file)
         if Path(file_name).is_absolute():
-            raise InputError(key, "name a file relative to the case file", repr(file_name), source=source)
-        path = (self._case_file.parent / file_name).resolve()
-        if not path.is_file():
-            raise InputError(key, requirement, f"'{file_name}' (no such file)", source=source)
+            given = repr(shortened(file_name))
+            raise InputError(key, "name a file relative to the case file", given, source=source)
+        path = self._case_file.parent / file_name
+        if (reason := why_unreadable(path, most)) is not None:
+            raise InputError(key, requirement, f"'{shortened(file_name)}' ({reason})", source=source)
+        path = path.resolve()
+        if self._root is not None and not path.is_relative_to(self._root):
+            given = f"'{file_name}', outside of {self._root}"
+            raise InputError(key, "name a file that was kept with the results", given, source=source)
         return path
 
     def _module(self, file_name: str, key: str) -> ModuleType:
         source = str(self._case_file)
-        path = self._path(file_name, key, "name a Python file that exists")
+        path = self._path(file_name, key, "name a Python file that exists", MOST_CASE_BYTES)
         if path not in self._loaded:
             try:
                 self._loaded[path] = self._import(path)

@@ -243,10 +243,19 @@ def _forcefield(name: str, modules: Modules) -> str:
     if not modules.has(name):
         return name
     path = modules.data_file(name, "system.forcefield")
+    _keep_included(name, modules, {name})
+    return str(path)
+
+
+def _keep_included(name: str, modules: Modules, seen: set[str]) -> None:
+    """Have the files beside the case file that a force field includes kept with it."""
+    path = modules.data_file(name, "system.forcefield")
     try:
         included = [element.get("file", "") for element in ElementTree.parse(path).getroot().findall("Include")]
-    except ElementTree.ParseError:
-        included = []
-    for other in included:
-        _forcefield((Path(name).parent / other).as_posix(), modules)
-    return str(path)
+    # what is wrong with the file is said where it is read for its forces
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return
+    for other in ((Path(name).parent / one).as_posix() for one in included):
+        if other not in seen and modules.has(other):
+            seen.add(other)
+            _keep_included(other, modules, seen)

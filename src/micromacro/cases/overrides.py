@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from micromacro.errors import InputError
+from micromacro.reading import MOST_NESTED
 
 OPTION = "--set"
 
@@ -22,6 +23,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise InputError(OPTION, "be section.key=value", repr(text))
+    if len(keys) > MOST_NESTED:
+        raise InputError(OPTION, f"name a key at most {MOST_NESTED} tables deep", f"{len(keys)} of them")
     return keys, _value(value.strip())
 
 
@@ -57,6 +60,7 @@ def _within(inner: str, outer: str) -> bool:
 def _value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    # numbers of thousands of digits are a ValueError of Python's own
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text

@@ -20,6 +20,8 @@ from micromacro.cases.molecule_sections import (
 )
 from micromacro.cases.section import (
     Count,
+    Depth,
+    Few,
     Flag,
     Integer,
     Name,
@@ -27,10 +29,15 @@ from micromacro.cases.section import (
     Number,
     Numbers,
     Point,
+    Points,
     Positive,
     Reference,
     Section,
+    Seed,
+    Steps,
     Text,
+    Walkers,
+    Width,
     listed,
     ordered,
     problem,
@@ -127,24 +134,24 @@ class CoarsenSection(Section):
     """What `[coarse]` may set where the coarse variable is learned."""
 
     components: Annotated[Integer, Field(ge=1, le=3)] | None = None
-    rounds: Count | None = None
+    rounds: Few | None = None
     tolerance: Positive | None = None
-    points: Annotated[Integer, Field(ge=100)] | None = None
-    walkers: Count | None = None
-    steps: Count | None = None
+    points: Annotated[Points, Field(ge=100)] | None = None
+    walkers: Walkers | None = None
+    steps: Steps | None = None
     covariance: Literal["noise", "bursts"] | None = None
-    copies: Annotated[Integer, Field(ge=2)] | None = None
-    burst_steps: Count | None = None
+    copies: Points | None = None
+    burst_steps: Steps | None = None
     lag: Positive | None = None
     alpha: Annotated[Number, Field(ge=0, le=1)] | None = None
     bandwidth: Positive | None = None
-    neighbours: Annotated[Integer, Field(ge=2)] | None = None
+    neighbours: Points | None = None
     kernel: Literal["gaussian", "variable", "mahalanobis"] | None = None
-    landmarks: Annotated[Integer, Field(ge=2)] | None = None
+    landmarks: Points | None = None
     surrogate: Flag | None = None
-    width: Count | None = None
-    depth: Count | None = None
-    training_steps: Count | None = None
+    width: Width | None = None
+    depth: Depth | None = None
+    training_steps: Steps | None = None
 
 
 class LearnedSection(CoarsenSection):
@@ -170,18 +177,18 @@ class ExploreSection(Section):
     """`[explore]`."""
 
     kind: Literal["unbiased", "opes"] | None = None
-    steps: Count | None = None
-    walkers: Count | None = None
+    steps: Steps | None = None
+    walkers: Walkers | None = None
     barrier: Positive | None = None
 
 
 class BiasSection(Section):
     """`[bias]`."""
 
-    windows: Annotated[Integer, Field(ge=2)] | None = None
+    windows: Annotated[Few, Field(ge=2)] | None = None
     stiffness: Positive | None = None
-    steps: Count | None = None
-    walkers: Count | None = None
+    steps: Steps | None = None
+    walkers: Walkers | None = None
     exchange: Flag | None = None
 
 
@@ -189,26 +196,26 @@ class GeneratorSection(Section):
     """`[generator]`."""
 
     kind: Literal["score", "flow", "gan", "matching", "kernel"] | None = None
-    width: Count | None = None
-    depth: Count | None = None
-    training_steps: Count | None = None
-    batch_size: Count | None = None
+    width: Width | None = None
+    depth: Depth | None = None
+    training_steps: Steps | None = None
+    batch_size: Walkers | None = None
     learning_rate: Positive | None = None
     schedule: Literal["edm", "ve", "vp"] | None = None
     sampler: Literal["heun", "stochastic"] | None = None
-    sampler_steps: Count | None = None
+    sampler_steps: Few | None = None
     churn: Positive | None = None
-    layers: Count | None = None
-    knots: Annotated[Integer, Field(ge=2)] | None = None
+    layers: Depth | None = None
+    knots: Annotated[Few, Field(ge=2)] | None = None
     sparsity: Annotated[Number, Field(ge=0)] | None = None
     heavy_atoms: Flag | None = None
     exact: Flag | None = None
-    latent: Count | None = None
-    critic_steps: Count | None = None
-    candidates: Count | None = None
+    latent: Width | None = None
+    critic_steps: Few | None = None
+    candidates: Few | None = None
     penalty: Positive | None = None
     density: Literal["none", "flow"] | None = None
-    centres: Count | None = None
+    centres: Walkers | None = None
     bandwidth: Positive | None = None
     condition_bandwidth: Positive | None = None
 
@@ -216,16 +223,16 @@ class GeneratorSection(Section):
 class CoupleSection(Section):
     """`[couple]`."""
 
-    rounds: Count | None = None
+    rounds: Few | None = None
     tolerance: Positive | None = None
-    cycles: Count | None = None
+    cycles: Walkers | None = None
 
 
 class CloseSettingsSection(Section):
     """What `[close]` may set for a built-in case too."""
 
-    bursts: Natural | None = None
-    full_model: Natural | None = None
+    bursts: Annotated[Natural, Field(le=10**15)] | None = None
+    full_model: Annotated[Natural, Field(le=10**15)] | None = None
 
 
 class CloseSection(CloseSettingsSection):
@@ -238,7 +245,7 @@ class CloseSection(CloseSettingsSection):
 class BudgetSection(Section):
     """`[budget]`."""
 
-    force_evaluations: Count | None = None
+    force_evaluations: Steps | None = None
     target_error: Positive | None = None
     error_of: Name | None = None
     allocation: Literal["uniform", "adaptive"] | None = None
@@ -247,7 +254,7 @@ class BudgetSection(Section):
 class CommonSettings(Section):
     """What a case file and a built-in case may both set, but for `[close]`."""
 
-    seed: Natural | None = None
+    seed: Seed | None = None
     explore: ExploreSection = ExploreSection()
     bias: BiasSection = BiasSection()
     generator: GeneratorSection = GeneratorSection()

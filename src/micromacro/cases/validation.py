@@ -184,6 +184,14 @@ def _keys(model: type[BaseModel], sections: list[str | int], kind_model: type[Ba
     return list(model.model_fields)
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shortened(text: str) -> str:
+    """A text as it is shown in messages."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def _shown(value: object) -> str:
+    try:
+        return shortened(repr(value))
+    # of a whole number with more digits than Python writes
+    except ValueError:
+        return "a number of thousands of digits"

@@ -1,10 +1,13 @@
 """Errors of a run's tables against what is known exactly of its case."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 
 from micromacro.cases.case import Case
+from micromacro.errors import StoreError
+from micromacro.reading import MOST_TEXT_BYTES, read_text
 
 JUDGED_BELOW = 8.0
 """kT: where the free energy is higher, hardly anything depends on it."""
@@ -14,15 +17,17 @@ ALIGNED_BELOW = 6.0
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """The columns of one of the run's tables by name; empty cells are NaN."""
-    with path.open(encoding="utf-8") as file:
-        names = file.readline().strip().split(",")
-        values = np.genfromtxt(file, delimiter=",", ndmin=2)
-    return dict(zip(names, values.T, strict=True))
+    names, *rows = csv.reader(read_text(path, MOST_TEXT_BYTES).splitlines()) or [[]]
+    try:
+        values = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows]).reshape(-1, len(names))
+        return dict(zip(names, values.T, strict=True))
+    except ValueError as error:
+        raise StoreError(f"{path} must be a table of numbers under their names; got {error}.") from error
 
 
 def mean_stderr(out: Path) -> float | None:
     """Mean standard error of F, in kT, over the cells that matter."""
-    table = read_columns(out / "free_energy.csv")
+    table = _free_energy(out)
     judged = table["free_energy_kT"] < JUDGED_BELOW
     return _mean(table["stderr_kT"][judged])
 
@@ -38,13 +43,22 @@ def exact_errors(case: Case, out: Path) -> dict[str, float | int | None]:
         ("rms_free_energy_error_kT", "empty_cells", "hidden_weight_error")
     )
     if exact is not None and exact.free_energy is not None:
-        table = read_columns(out / "free_energy.csv")
+        table = _free_energy(out)
         errors |= _free_energy_errors(table["free_energy_kT"], exact.free_energy(_centres(table)))
     if exact is not None and exact.hidden_weight is not None:
         table = read_columns(out / "closure.csv")
         if "hidden_weight" in table:
             errors["hidden_weight_error"] = _mean(np.abs(table["hidden_weight"] - exact.hidden_weight(_centres(table))))
     return errors
+
+
+def _free_energy(out: Path) -> dict[str, np.ndarray]:
+    path = out / "free_energy.csv"
+    table = read_columns(path)
+    missing = {"z1", "free_energy_kT", "stderr_kT"} - set(table)
+    if missing:
+        raise StoreError(f"{path} must have the columns of a free energy; got none named {', '.join(sorted(missing))}.")
+    return table
 
 
 def _free_energy_errors(estimate: np.ndarray, exact: np.ndarray) -> dict[str, float | int | None]:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from zipfile import BadZipFile
 
 import typer
 
 from micromacro.cli.arguments import ArrayFile, Out
-from micromacro.cli.results import load_result, write_arrays
+from micromacro.cli.results import results_of, write_arrays
 from micromacro.errors import InputError
 
 
@@ -24,7 +23,8 @@ def coarse(
     FILE.npz holds q (n, Y) and z (n, d).
     """
     q = _states(states)
-    z = load_result(out).coarse_values(q)
+    with results_of(out) as result:
+        z = result.coarse_values(q)
     write_arrays(output, q=q, z=z)
     print(f"Wrote {output}.")
 
@@ -32,12 +32,11 @@ def coarse(
 def _states(path: Path) -> Any:
     import numpy as np
 
+    from micromacro.array_files import read_array
+
     try:
-        # numpy leaves a broken archive open
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            found = found["q"] if isinstance(found, np.lib.npyio.NpzFile) else found
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        found = read_array(path, "q")
+    except (OSError, ValueError) as error:
         raise InputError("STATES", "be a .npy file of states, or an .npz file with q", f"{path}: {error}") from error
     real = np.issubdtype(found.dtype, np.integer) or np.issubdtype(found.dtype, np.floating)
     if found.ndim not in (2, 3) or not real or not np.all(np.isfinite(found)):

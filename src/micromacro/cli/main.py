@@ -17,6 +17,7 @@ from micromacro.cli.report import report
 from micromacro.cli.run import run
 from micromacro.cli.sample import sample
 from micromacro.cli.status import status
+from micromacro.cli.tables import printable
 from micromacro.errors import MicromacroError
 
 app = typer.Typer(
@@ -52,5 +53,8 @@ def main() -> None:
     try:
         app()
     except (MicromacroError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        print(f"Error: more memory than there is was asked for: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from micromacro.cli.arguments import Out
-from micromacro.cli.results import load_result
+from micromacro.cli.results import results_of
 from micromacro.errors import InputError
 
 
@@ -25,11 +25,11 @@ def plumed(
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError("-o", "be a folder that is empty or not there yet", folder)
-    result = load_result(out)
     from micromacro.molecules.plumed import PlumedSettings
     from micromacro.plumed_export import export_plumed
     from micromacro.store import Store
 
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
-    export_plumed(result.case, Store(out), folder, PlumedSettings(names=chosen))
+    with results_of(out) as result:
+        export_plumed(result.case, Store(out), folder, PlumedSettings(names=chosen))
     print(f"Wrote {folder}.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from micromacro.cli.arguments import ArrayFile, Out, Seed
-from micromacro.cli.results import load_result, write_arrays
+from micromacro.cli.results import results_of, write_arrays
 from micromacro.errors import InputError
 
 
@@ -36,6 +36,7 @@ def reduce(
     """
     if not 0 < time < float("inf"):
         raise InputError("--time", "be greater than 0 and finite", time)
-    reduced = load_result(out).reduce(time, trajectories, seed=seed, route=closure.value)
+    with results_of(out) as result:
+        reduced = result.reduce(time, trajectories, seed=seed, route=closure.value)
     write_arrays(output, t=reduced.t, z=reduced.z)
     print(f"Wrote {output}.")

@@ -5,6 +5,7 @@ from micromacro.cli.arguments import Out
 
 def report(out: Out) -> None:
     """Write OUT/report.html, one self-contained page."""
-    from micromacro.cli.results import load_result
+    from micromacro.cli.results import results_of
 
-    print(load_result(out).write_report())
+    with results_of(out) as result:
+        print(result.write_report())

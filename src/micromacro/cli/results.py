@@ -1,10 +1,12 @@
 """Reading what a run left in its OUT, and writing arrays beside it."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from micromacro.errors import StoreError
+from micromacro.errors import MicromacroError, StoreError
+from micromacro.reading import NO_FILE, read_json, refuse_links_out, why_unreadable
 
 SUMMARY = "summary.json"
 CASE_FOLDER = "case"
@@ -13,22 +15,39 @@ CASE_FOLDER = "case"
 def read_summary(out: Path) -> dict[str, Any]:
     """The content of `summary.json`."""
     path = out / SUMMARY
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if why_unreadable(path) == NO_FILE or not out.is_dir():
         remedy = "'micromacro run … --resume' goes on with a run that was interrupted."
-        raise StoreError(f"OUT must hold the results of a run; got {out}, which has no {SUMMARY}. {remedy}") from error
-    except ValueError as error:
-        raise StoreError(f"{path} must be JSON; got {error}.") from error
+        raise StoreError(f"OUT must hold the results of a run; got {out}, which has no {SUMMARY}. {remedy}")
+    from micromacro.summary import checked_summary
+
+    return checked_summary(read_json(path), path)
 
 
 def load_result(out: Path) -> Any:
     """The result and its case, restored from what the run kept."""
     read_summary(out)
+    refuse_links_out(out)
     from micromacro.cases.archive import restore_case
     from micromacro.run import Result
 
     return Result.load(out, restore_case(out / CASE_FOLDER))
+
+
+@contextmanager
+def results_of(out: Path) -> Iterator[Any]:
+    """The result in OUT while a command works with it; what fails in it is a matter of its files.
+
+    **Raises:** `StoreError` where they do not fit each other, as after they were changed by hand.
+    """
+    result = load_result(out)
+    try:
+        yield result
+    except (MicromacroError, OSError):
+        raise
+    except Exception as error:
+        given = f"{type(error).__name__}: {error}"
+        remedy = "Were they changed? Run the case again with --resume, or in another OUT."
+        raise StoreError(f"{out} must hold files of one run that fit each other; got {given}. {remedy}") from error
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

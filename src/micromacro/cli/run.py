@@ -14,6 +14,7 @@ from micromacro.cli.signals import Stopping
 from micromacro.cli.tables import verdict, with_error
 from micromacro.errors import StoreError
 from micromacro.progress import Progress
+from micromacro.reading import refuse_links_out
 
 
 class Method(StrEnum):
@@ -117,6 +118,7 @@ def _run(
 ) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise StoreError(f"OUT must be a folder; got {out}, which is a file.")
+    refuse_links_out(out)
     from micromacro.cases.archive import archive_case, overrides_to_resume
     from micromacro.cases.file import load_case
     from micromacro.run import run as run_case

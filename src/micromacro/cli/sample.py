@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from micromacro.cli.arguments import ArrayFile, Out, Seed
-from micromacro.cli.results import load_result, write_arrays
+from micromacro.cli.results import results_of, write_arrays
 from micromacro.cli.tables import figure, print_table
 from micromacro.errors import InputError
 
@@ -38,9 +38,9 @@ def sample(
     if width is not None and not 0 < width < float("inf"):
         raise InputError("--width", "be greater than 0 and finite", width)
     values = [parse_value(text) for text in at]
-    result = load_result(out)
-    structures = _wants_structures(output, result.case)
-    lift = result.lift(_array(values, result.case.coarse.dimension), number, exact=exact, width=width, seed=seed)
+    with results_of(out) as result:
+        structures = _wants_structures(output, result.case)
+        lift = result.lift(_array(values, result.case.coarse.dimension), number, exact=exact, width=width, seed=seed)
     written = [output]
     if structures:
         from micromacro.molecules.writing import write_samples

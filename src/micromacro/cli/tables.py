@@ -18,8 +18,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False).print(table)
+
+
+def printable(text: str) -> str:
+    r"""A text of a stranger for a terminal: what would move the cursor or cannot be encoded is shown as its code.
+
+    >>> printable("kT\x1b[2J")
+    'kT\\x1b[2J'
+    """
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def figure(value: Any) -> str:

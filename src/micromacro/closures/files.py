@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from micromacro.closures.table import ClosureTable
 from micromacro.errors import InputError
+from micromacro.reading import MOST_TEXT_BYTES, read_text
 
 PROJECTED, BURSTS, LEARNED = ROUTES = ("projected", "bursts", "learned")
 """The ways to a closure: the projection formulas, short bursts, an equation learned from snapshots."""
@@ -39,10 +40,13 @@ def write_closures(path: Path | str, tables: Mapping[str, ClosureTable]) -> None
 
 def read_closures(path: Path | str) -> dict[str, ClosureTable]:
     """Reads what `write_closures` wrote. **Raises:** `InputError` for a file that lacks a column."""
-    with open(path, newline="", encoding="utf-8") as file:
-        names, *rows = list(csv.reader(file)) or [[]]
-    numbers = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
-    columns = dict(zip(names, numbers.reshape(-1, len(names)).T, strict=True))
+    try:
+        names, *rows = list(csv.reader(read_text(Path(path), MOST_TEXT_BYTES).splitlines())) or [[]]
+        numbers = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+        columns = dict(zip(names, numbers.reshape(-1, len(names)).T, strict=True))
+    except (ValueError, csv.Error) as error:
+        requirement = "be a table of numbers under their names"
+        raise InputError("a closure", requirement, error, source=str(path)) from error
     routes = [route for route in ROUTES if route == PROJECTED or _named(route, "drift1") in columns]
     try:
         return {route: _from_columns(_of_route(columns, route)) for route in routes}

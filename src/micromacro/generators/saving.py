@@ -19,9 +19,13 @@ from micromacro.coordinates.space import Space
 from micromacro.errors import MicromacroError, StoreError
 from micromacro.generators.completed import CompletedGenerator, other_coordinates, restricted
 from micromacro.generators.kinds import KINDS
+from micromacro.reading import parse_json
 
 FORMAT = 1
 HEADER = "micromacro"
+MOST_OF_A_SIZE = 10**6
+ONE_ARRAY_EACH = ("depth", "layers")
+"""Settings of networks with one array or more for each."""
 
 
 def save_generator(generator: Any, path: Path | str) -> None:
@@ -44,8 +48,8 @@ def load_generator(path: Path | str) -> Any:
     if header is None:
         raise StoreError(f"{path} holds arrays but no generator: its header has no entry {HEADER!r}.")
     try:
-        return restore(json.loads(header), arrays)
-    except (StoreError, json.JSONDecodeError) as error:
+        return restore(parse_json(header), arrays)
+    except (StoreError, ValueError) as error:
         raise StoreError(f"{path}: {error}") from error
 
 
@@ -77,7 +81,7 @@ def restore(description: dict, arrays: dict[str, np.ndarray]) -> Any:
 
     **Raises:** `StoreError` where the format or the kind is unknown, or the arrays are not those that it must have.
     """
-    shapes = _skeleton(description)
+    shapes = _skeleton(description, len(arrays))
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     wanted = {_name(path) for path, leaf in leaves if _is_shape(leaf)}
     if wanted != set(arrays):
@@ -93,7 +97,7 @@ def _completed(generator: Any, description: dict) -> CompletedGenerator:
         coordinates = tuple(int(index) for index in description["coordinates"])
         state, blur = Space.from_dict(description["state"]), jnp.asarray(description["blur"], float)
         fits = restricted(state, other_coordinates(state, coordinates)) == generator.state
-    except (KeyError, TypeError, ValueError, IndexError, MicromacroError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, MicromacroError) as error:
         raise StoreError(f"the description of the generator cannot be read: {error!r}.") from error
     size = generator.condition.dimension
     if not fits or not len(set(coordinates)) == len(coordinates) == size or blur.shape != (size,):
@@ -101,7 +105,7 @@ def _completed(generator: Any, description: dict) -> CompletedGenerator:
     return CompletedGenerator(generator, blur, coordinates, state)
 
 
-def _skeleton(description: dict) -> Any:
+def _skeleton(description: dict, arrays: int) -> Any:
     """The structure with shapes instead of arrays, so that a forged description cannot fill the memory."""
     try:
         if description["format"] != FORMAT:
@@ -111,13 +115,23 @@ def _skeleton(description: dict) -> Any:
         # JSON knows lists alone
         given = description["settings"].items()
         settings = KINDS[description["kind"]](**{k: tuple(v) if isinstance(v, list) else v for k, v in given})
+        _check_sizes(description["settings"], arrays)
         state, condition = (Space.from_dict(description[key]) for key in ("state", "condition"))
         circles = tuple(int(index) for index in description["circles"])
         return eqx.filter_eval_shape(settings.skeleton, state, condition, circles)
     except StoreError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, MicromacroError) as error:
+    # settings of strangers fail in networks and in JAX in every way
+    except Exception as error:
         raise StoreError(f"the description of the generator cannot be read: {error!r}.") from error
+
+
+def _check_sizes(settings: dict, arrays: int) -> None:
+    """Refuse sizes of networks that no run has, before their layers are counted out."""
+    for key, value in settings.items():
+        most = arrays if key in ONE_ARRAY_EACH else MOST_OF_A_SIZE
+        if isinstance(value, int) and key != "training_steps" and not abs(value) <= most:
+            raise StoreError(f"{key} must be at most {most:,}; got {value!r}.")
 
 
 def _checked(name: str, leaf: jax.ShapeDtypeStruct, arrays: dict[str, np.ndarray]) -> jax.Array:

@@ -52,7 +52,7 @@ def restore(description: dict, arrays: dict[str, np.ndarray]) -> Any:
     used: set[str] = set()
     try:
         found = _restored(description["module"], arrays, used, 0)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise StoreError(f"the description of a learned coordinate cannot be read: {error!r}.") from error
     if used != set(arrays):
         raise StoreError(f"arrays must be those described; {sorted(used ^ set(arrays))[:4]} differ.")

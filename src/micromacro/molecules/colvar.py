@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro.errors import InputError
+from micromacro.reading import MOST_TEXT_BYTES, why_unpacks_too_large, why_unreadable
 
 TIME = "time"
 FIELDS, SET = "FIELDS", "SET"
@@ -76,7 +77,7 @@ def read_colvar(path: Path | str) -> Colvar:
     path, names, constants = Path(path), (), {}
     rows: list[list[float]] = []
     with _opened(path) as file:
-        for number, line in _lines(file):
+        for number, line in _lines(file, path):
             words = line.split()
             if words[:2] == ["#!", FIELDS]:
                 _same_columns(path, number, names, tuple(words[2:]))
@@ -115,16 +116,24 @@ def write_colvar(
 
 
 def _opened(path: Path) -> TextIOWrapper:
+    reason = why_unreadable(path, MOST_TEXT_BYTES)
+    if reason is None and path.suffix == ".gz":
+        reason = why_unpacks_too_large(path)
+    if reason is not None:
+        raise InputError("colvar", "be a file that can be read", reason, source=str(path))
     try:
         return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
     except OSError as error:
         raise InputError("colvar", "be a file that can be read", error.strerror or error, source=str(path)) from error
 
 
-def _lines(file: TextIOWrapper) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(file, start=1):
-        if line.endswith("\n"):
-            yield number, line
+def _lines(file: TextIOWrapper, path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        for number, line in enumerate(file, start=1):
+            if line.endswith("\n"):
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise InputError("colvar", "be text", error, source=str(path)) from error
 
 
 def _constant(path: Path, number: int, words: list[str]) -> tuple[str, str]:
@@ -163,7 +172,7 @@ def _row(path: Path, number: int, names: tuple[str, ...], words: list[str]) -> l
 def _number(word: str) -> float:
     try:
         return read_number(word)
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         return math.nan
 
 

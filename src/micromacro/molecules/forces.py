@@ -15,6 +15,8 @@ from openmm.app.internal.customgbforces import GBSAOBC2Force
 
 from micromacro.errors import InputError
 from micromacro.molecules.structures import Structures
+from micromacro.molecules.xml_files import MissingFileError, forcefield_paths, system_text
+from micromacro.reading import MOST_TEXT_BYTES, why_unreadable
 
 CUTOFF = 1.0
 """In nm, of interactions in a box."""
@@ -144,16 +146,15 @@ def with_native_solvent(system: openmm.System, topology: app.Topology) -> openmm
 def _read_forcefield(files: Sequence[str], source: str | None) -> app.ForceField:
     key = "system.forcefield"
     try:
-        return app.ForceField(*files)
+        paths = forcefield_paths(files, key, source)
+    except MissingFileError as error:
+        near = difflib.get_close_matches(error.name, known_forcefields(), n=1)
+        raise MissingFileError(error.name, key, source, f"Did you mean '{near[0]}'?" if near else None) from error
+    try:
+        return app.ForceField(*paths)
     except Exception as error:
-        missing = next((name for name in files if f'locate file "{name}"' in str(error)), None)
-        if missing is None:
-            requirement = "name force-field files that can be read"
-            raise InputError(key, requirement, shown(error), source=source) from error
-        near = difflib.get_close_matches(missing, known_forcefields(), n=1)
-        remedy = f"Did you mean '{near[0]}'?" if near else None
-        requirement = "name files beside the case file or of OpenMM"
-        raise InputError(key, requirement, f"'{missing}' (no such file)", source=source, remedy=remedy) from error
+        requirement = "name force-field files that can be read"
+        raise InputError(key, requirement, shown(error), source=source) from error
 
 
 def known_forcefields() -> list[str]:
@@ -190,9 +191,9 @@ def _from_prmtop(settings: ForceSettings, structures: Structures, source: str | 
 
 def _deserialised(path: Path, source: str | None) -> openmm.System:
     key = "system.system"
-    _check_file(path, key, source)
+    text = system_text(path, key, source)
     try:
-        system = openmm.XmlSerializer.deserialize(path.read_text(encoding="utf-8"))
+        system = openmm.XmlSerializer.deserialize(text)
     except Exception as error:
         raise InputError(key, "name a serialised OpenMM System", shown(error), source=source) from error
     if not isinstance(system, openmm.System):
@@ -202,8 +203,8 @@ def _deserialised(path: Path, source: str | None) -> openmm.System:
 
 
 def _check_file(path: Path, key: str, source: str | None) -> None:
-    if not path.is_file():
-        raise InputError(key, "name a file that exists", f"'{path.name}' (no such file)", source=source)
+    if (reason := why_unreadable(path, MOST_TEXT_BYTES)) is not None:
+        raise InputError(key, "name a file that exists", f"'{path.name}' ({reason})", source=source)
 
 
 def _refuse_baths(system: openmm.System, source: str | None) -> None:

@@ -1,5 +1,6 @@
 """People's own data: frames of their trajectories with the weights that COLVAR files or they themselves give."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import mdtraj
 import numpy as np
 from jaxtyping import Float, Int
 
+from micromacro.array_files import read_array
 from micromacro.errors import InputError
 from micromacro.molecules.colvar import Colvar, read_colvar
 from micromacro.molecules.data_files import OwnData, Umbrella
@@ -20,6 +22,7 @@ from micromacro.molecules.trajectories import (
     read_trajectory,
     selected_atoms,
 )
+from micromacro.reading import MOST_TEXT_BYTES, why_unreadable
 
 
 @dataclass(frozen=True)
@@ -142,16 +145,27 @@ def _given_weights(data: OwnData, parts: list[Trajectory]) -> Float[np.ndarray, 
 
 
 def _numbers(path: Path, key: str) -> Float[np.ndarray, "n"]:
+    requirement = "be a file of one number for each frame, text or .npy"
     try:
-        values = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=1)
+        values = read_array(path) if path.suffix == ".npy" else _column(path)
         values = np.asarray(values, float)
-    except (OSError, ValueError) as error:
-        requirement = "be a file of one number for each frame, text or .npy"
-        raise InputError(key, requirement, str(error).splitlines()[0], source=str(path)) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            key, requirement, (str(error) or type(error).__name__).splitlines()[0], source=str(path)
+        ) from error
     if values.ndim != 1 or not np.all(np.isfinite(values)):
         given = f"an array of shape {values.shape}" if values.ndim != 1 else "a number that is not finite"
         raise InputError(key, "be one finite number for each frame", given, source=str(path))
     return values
+
+
+def _column(path: Path) -> Float[np.ndarray, "n"]:
+    if (reason := why_unreadable(path, MOST_TEXT_BYTES)) is not None:
+        raise ValueError(reason)
+    with warnings.catch_warnings():
+        # an empty file is told by its length
+        warnings.simplefilter("ignore")
+        return np.loadtxt(path, ndmin=1)
 
 
 def _same_length(values: np.ndarray, frames: int, key: str, path: Path) -> None:

@@ -11,6 +11,7 @@ from openmm import app
 from openmm.unit import md_unit_system
 
 from micromacro.errors import InputError
+from micromacro.reading import MOST_TEXT_BYTES, why_unreadable
 
 KEY = "system.structure"
 
@@ -59,8 +60,8 @@ def solute_atoms(topology: mdtraj.Topology) -> Int[np.ndarray, "solute"]:
 
 
 def _read(path: Path, source: str | None) -> app.PDBFile | app.PDBxFile:
-    if not path.is_file():
-        raise InputError(KEY, "name a file that exists", f"'{path.name}' (no such file)", source=source)
+    if (reason := why_unreadable(path, MOST_TEXT_BYTES)) is not None:
+        raise InputError(KEY, "name a file that exists", f"'{path.name}' ({reason})", source=source)
     reader = app.PDBxFile if path.suffix.lower() in (".cif", ".pdbx") else app.PDBFile
     try:
         file = reader(str(path))

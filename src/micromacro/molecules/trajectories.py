@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from micromacro.errors import InputError
+from micromacro.molecules import trial_reading
+from micromacro.molecules.trr_headers import why_damaged
+from micromacro.reading import MOST_TEXT_BYTES, why_unpacks_too_large, why_unreadable
 
 CHUNK = 500
 MOST_FRAMES = 1_000_000
@@ -28,7 +31,11 @@ WITHOUT_TIMES = (
     ".gro",
 )
 ROUNDED = (".xtc", ".tng", ".pdb", ".pdb.gz", ".gro", ".mdcrd", ".crd", ".xyz", ".xyz.gz")
-UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AssertionError, ImportError)
+REFUSED = (".h5", ".hdf5", ".lh5")
+"""The package that reads these unpickles what it finds in them."""
+TEXTS = (".pdb", ".gro", ".xyz", ".lammpstrj", ".mdcrd", ".crd", ".arc", ".prmtop", ".parm7", ".psf", ".mol2", ".cif")
+LONGEST_SELECTION, MOST_BRACKETS = 1000, 10
+"""Characters, and brackets within each other: the parser takes ever longer for more."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,11 @@ class Trajectory:
 def read_topology(path: Path | str) -> mdtraj.Topology:
     """Atoms, residues and bonds. **Raises:** `InputError` for a file that mdtraj does not read as a topology."""
     requirement = "be a file that mdtraj reads as a topology, such as PDB or prmtop"
+    _check_file(path, "data.topology", requirement)
     try:
-        topology = mdtraj.load_topology(str(path))
-    except UNREADABLE as error:
+        topology = mdtraj.load_topology(str(Path(path).resolve()))
+    # files of strangers fail in mdtraj in every way
+    except Exception as error:
         raise InputError("data.topology", requirement, _short(error), source=str(path)) from error
     if topology is None:
         raise InputError("data.topology", requirement, "a file without one", source=str(path))
@@ -65,9 +74,12 @@ def read_topology(path: Path | str) -> mdtraj.Topology:
 
 def selected_atoms(topology: mdtraj.Topology, selection: str) -> Int[np.ndarray, "atoms"]:
     """Indices of the atoms of a selection of mdtraj. **Raises:** `InputError` for one that selects none."""
+    if len(selection) > LONGEST_SELECTION or selection.count("(") > MOST_BRACKETS:
+        requirement = f"have at most {LONGEST_SELECTION} characters and {MOST_BRACKETS} brackets"
+        raise InputError("data.selection", requirement, f"{len(selection)} and {selection.count('(')}")
     try:
         chosen = topology.select(selection)
-    except UNREADABLE as error:
+    except Exception as error:
         raise InputError("data.selection", "be a selection of mdtraj, such as 'protein'", repr(selection)) from error
     if len(chosen) == 0:
         raise InputError("data.selection", "select atoms of the topology", repr(selection))
@@ -124,11 +136,31 @@ def is_rounded(path: Path | str) -> bool:
 
 def _chunks(path: Path | str, topology: mdtraj.Topology, atoms: np.ndarray) -> Iterator[mdtraj.Trajectory]:
     chosen = None if len(atoms) == topology.n_atoms else atoms
+    requirement = f"be trajectories that mdtraj reads, of the {topology.n_atoms} atoms of the topology"
+    _check_file(path, "data.trajectories", requirement)
+    if str(path).lower().endswith(trial_reading.FORMATS):
+        reason = trial_reading.why_damaged(Path(path), topology.n_atoms)
+        if reason is not None:
+            raise InputError("data.trajectories", requirement, reason, source=str(path))
     try:
-        yield from mdtraj.iterload(str(path), chunk=CHUNK, top=topology, atom_indices=chosen)
-    except UNREADABLE as error:
-        requirement = f"be trajectories that mdtraj reads, of the {topology.n_atoms} atoms of the topology"
+        yield from mdtraj.iterload(str(Path(path).resolve()), chunk=CHUNK, top=topology, atom_indices=chosen)
+    except Exception as error:
         raise InputError("data.trajectories", requirement, _short(error), source=str(path)) from error
+
+
+def _check_file(path: Path | str, key: str, requirement: str) -> None:
+    """Refuse what is no file, what is too large to be text, and formats that may hold Python objects."""
+    name = str(path).lower().removesuffix(".gz")
+    if name.endswith(REFUSED):
+        remedy = "Convert it, with mdconvert of mdtraj to .nc or .dcd: its reader runs what such a file may hold."
+        raise InputError(key, "not be HDF5", f"'{Path(path).name}'", source=str(path), remedy=remedy)
+    reason = why_unreadable(Path(path), MOST_TEXT_BYTES if name.endswith(TEXTS) else None)
+    if reason is None and str(path).lower().endswith((".gz", ".bz2")):
+        reason = why_unpacks_too_large(Path(path))
+    if reason is None and name.endswith(".trr"):
+        reason = why_damaged(Path(path))
+    if reason is not None:
+        raise InputError(key, requirement, reason, source=str(path))
 
 
 def _whole(piece: mdtraj.Trajectory, path: Path | str) -> mdtraj.Trajectory:

@@ -96,6 +96,8 @@ def commands(case: Path, out: Path, results: Path) -> dict[str, list[str]]:
         "check": ["check", str(out)],
         "check --json": ["check", str(out), "--json"],
         "compare": ["compare", str(out)],
+        "status": ["status", str(out)],
+        "status --json": ["status", str(out), "--json"],
         "reduce": ["reduce", str(out), "--time", "0.1", "--trajectories", "2", "-o", str(results / "paths.npz")],
         "coarse": ["coarse", str(out), str(results / "states.npy"), "-o", str(results / "coarse.npz")],
         "sample": ["sample", str(out), "--at", "0.3", "-n", "2", "-o", str(results / "draws.npz")],

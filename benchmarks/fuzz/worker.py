@@ -33,7 +33,7 @@ from micromacro.molecules.imported import read_own_data
 
 LONGEST_MESSAGE = 5000
 CLEAR_EVERY = 100
-CHEAP = ("check", "check --json", "compare", "coarse", "run", "reduce")
+CHEAP = ("check", "check --json", "compare", "status", "status --json", "coarse", "run", "reduce")
 DEAR = ("sample --raw", "resume", "report", "sample", "plumed", "resume afresh")
 
 

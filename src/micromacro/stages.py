@@ -27,6 +27,7 @@ from micromacro.generators.kinds import family
 from micromacro.molecules.positions import coarse_coordinates, hydrogen_coordinates
 from micromacro.molecules.system import MolecularSystem, observed_space
 from micromacro.progress import Progress
+from micromacro.reading import number_in
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.euler_maruyama import Dynamics
 from micromacro.sampling.pool import Cluster
@@ -99,7 +100,7 @@ class Run:
         found = self.store.has(name)
         if found:
             record = self.store.read(name)
-            self.engine.evaluations += int(record.attrs["force_evaluations"])
+            self.engine.evaluations += int(number_in(record.attrs, "force_evaluations"))
         else:
             began, before = time.monotonic(), self.engine.evaluations
             with (
@@ -111,7 +112,7 @@ class Run:
             record.attrs["force_evaluations"] = int(self.engine.evaluations - before)
             record.attrs["wall_seconds"] = time.monotonic() - began
             self.store.write(name, record)
-        self.costs[name] = {key: record.attrs[key] for key in ("wall_seconds", "force_evaluations")}
+        self.costs[name] = {key: number_in(record.attrs, key) for key in ("wall_seconds", "force_evaluations")}
         self.progress.finished(name, **self.costs[name], found=found)
         return record
 

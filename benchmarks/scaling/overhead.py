@@ -66,7 +66,7 @@ def threaded_cluster(workers: int) -> Iterator[DaskCluster]:
             processes=False,
             protocol="tcp",
             host="127.0.0.1",
-            dashboard_address=None,  # type: ignore[arg-type]
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,

@@ -1,8 +1,8 @@
 """What a run costs, by its size: `python -m benchmarks.cost`, or `make bench-cost`.
 
-Wall time and memory against the number of windows, of walkers, the dimension and the training points, and memory against
-the number of steps; every point in a process of its own. `--walker-steps 1e10` runs a case with so many through the
-command line instead, and exits 1 where it needs more memory than `--most-memory` GB.
+Wall time and memory against the number of windows, of walkers, the dimension and the training points, and memory
+against the number of steps; every point in a process of its own. `--walker-steps 1e10` runs a case with so many through
+the command line instead, and exits 1 where it needs more memory than `--most-memory` GB.
 """
 
 import argparse

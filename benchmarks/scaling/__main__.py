@@ -1,10 +1,10 @@
 """Strong and weak scaling: `python -m benchmarks.scaling`, or `make bench-scaling`.
 
-1. Strong scaling: cycles of a default run of the alanine dipeptide, and of a large batch of an equation in dimension 20,
-   by one worker and by two of `micromacro run --workers`, one core each, in alternation.
+1. Strong scaling: cycles of a default run of the alanine dipeptide, and of a large batch of an equation in dimension
+   20, by one worker and by two of `micromacro run --workers`, one core each, in alternation.
 2. The overhead of client and scheduler, by tasks of no work: for real workers, and for many in one process.
-3. Weak scaling up to 1,000 workers, simulated by discrete events with the task times and the overhead that were measured;
-   held against real calls of two workers, and of workers in one process that only wait.
+3. Weak scaling up to 1,000 workers, simulated by discrete events with the task times and the overhead that were
+   measured; held against real calls of two workers, and of workers in one process that only wait.
 
 Exits 1 where two workers are not `--required` times as fast as one.
 """

@@ -47,7 +47,7 @@ class Cost:
 
 
 def idle_answer(session: str, make: bytes, told: list[Message], method: str, arguments: dict) -> Answered:
-    """In place of `worker.answer`, for workers in one process: that one has one simulator, which does a task at a time."""
+    """In place of `worker.answer`, for workers in one process: they share a simulator that does a task at a time."""
     del session, make, told, method
     began = time.monotonic()
     answer = Idle(arguments["answer"]).rest(seconds=arguments["seconds"], given=arguments["given"])

@@ -92,8 +92,8 @@ def table(measured: Measured, required: float) -> bool:
     ratios, best = sorted(measured.ratios), min(measured.seconds[1]) / min(measured.seconds[2])
     median = statistics.median(ratios)
     print(
-        f"  ratio {median:.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} repeats), of the best times "
-        f"{best:.2f}; required {required}; this cut into tasks allows {evenness(measured.calls[2]):.2f}, "
+        f"  ratio {median:.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} repeats), of the best "
+        f"times {best:.2f}; required {required}; this cut into tasks allows {evenness(measured.calls[2]):.2f}, "
         f"these cores {measured.ceiling:.2f}"
     )
     return median >= required

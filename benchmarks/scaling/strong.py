@@ -37,7 +37,7 @@ class Measured:
 def pinned_cluster(workers: int) -> Iterator[DaskCluster]:
     """A local cluster of the library, of one core for each worker."""
     with config.set(PINNED), local_cluster(workers) as cluster:
-        cores = list(cluster.client.run(_cores).values())
+        cores = list(cluster.client.run(_cores).values())  # type: ignore[union-attr]
         if sorted(map(len, cores)) != [1] * workers or len({core for (core,) in cores}) != workers:
             raise SystemExit(f"{workers} workers need a core each; they are on {cores}")
         yield cluster
@@ -73,7 +73,8 @@ def ceiling(client: Client, pool: WatchedPool) -> float:
     work = (pool.make, pool.told, *pool.first)
     client.gather([client.submit(_rate, *work, workers=[one], pure=False) for one in workers])
     alone = [client.submit(_rate, *work, workers=[one], pure=False).result() for one in workers]
-    together = client.gather([client.submit(_rate, *work, workers=[one], pure=False) for one in workers])
+    both = [client.submit(_rate, *work, workers=[one], pure=False) for one in workers]
+    together = [future.result() for future in both]
     return float(np.sum(together) / np.mean(alone))
 
 

@@ -49,7 +49,7 @@ class WatchedPool:
             seconds = time.perf_counter() - clock
         work = [
             (span["start"], span["stop"])
-            for task in stream.data
+            for task in stream.data  # type: ignore[union-attr]
             for span in task["startstops"]
             if span["action"] == "compute"
         ]

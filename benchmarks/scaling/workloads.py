@@ -11,6 +11,7 @@ from micromacro import plan, stages
 from micromacro.cases.case import Case
 from micromacro.cases.file import load_case
 from micromacro.coupling.rounds import Schedule
+from micromacro.molecules.system import MolecularSystem
 from micromacro.sampling.openmm_platform import measured_platform
 from micromacro.sampling.pool import Cluster
 from micromacro.sampling.table import fit_table, padded_grid
@@ -81,6 +82,7 @@ def dipeptide() -> Workload:
     batch = sizes.per_dimension * sizes.walkers
     overhead = plan.round_overhead(plan.cycles_for(case), coupled=True, chunk=plan.chunk_steps(case))
     steps = plan.Budget(case.budget).steps(case.bias.steps, 0, 0, batch, overhead, case.couple.rounds + 1)
+    assert isinstance(case.system, MolecularSystem)
     platform = measured_platform(case.system, 1)
     schedule = plan.schedule(case, steps, batch)
     return Workload("alanine dipeptide", case, sizes.per_dimension, sizes.walkers, schedule, platform)

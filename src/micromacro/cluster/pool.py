@@ -88,9 +88,11 @@ class ClusterPool:
             under_way = self._submitted(method, left)
             while under_way:
                 again: list[_Task] = []
-                for future in self._finished(under_way):
+                ended = self._finished(under_way)
+                fetched = self._fetched(ended)
+                for future in ended:
                     task = under_way.pop(future)
-                    found = self._answer_of(future, task)
+                    found = self._answer_of(future, task, fetched.get(future))
                     if found is not None:
                         answers[task.number] = found
                         done(task.number, found)
@@ -199,10 +201,23 @@ class ClusterPool:
             self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
         return given_up
 
-    def _answer_of(self, future: Future, task: _Task) -> Answer | None:
+    def _fetched(self, ended: list[Future]) -> dict[Future, Answered]:
+        """Answers that are ready, fetched together; none where one of them cannot be had, for each then tells why."""
+        ready = [future for future in ended if future.status == "finished"]
+
+        async def together() -> Any:
+            return await self._client.gather(ready, asynchronous=True)
+
+        try:
+            answers = self._client.sync(together, callback_timeout=self._silence)
+        except Exception:
+            return {}
+        return dict(zip(ready, answers, strict=True))
+
+    def _answer_of(self, future: Future, task: _Task, fetched: Answered | None) -> Answer | None:
         """The answer, or nothing where it must be tried again."""
         try:
-            found: Answered = future.result(timeout=self._silence)
+            found: Answered = fetched or future.result(timeout=self._silence)
         except (CancelledError, KeyError) as error:
             task.losses += 1
             if task.losses == LOSSES:

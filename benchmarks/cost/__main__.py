@@ -73,7 +73,8 @@ def _long_run(options: argparse.Namespace) -> None:
         settings = {"bias.windows": WINDOWS, "bias.walkers": WALKERS, "bias.steps": steps, "couple.rounds": 1}
         settings |= {"close.bursts": 0, "close.full_model": 0}
         command = [str(Path(sys.executable).with_name("micromacro")), "run", "hidden-barrier", "-o", str(out)]
-        command += ["--method", "umbrella", "--quiet"]
+        # the case has a budget of its own
+        command += ["--method", "umbrella", "--quiet", "--budget", str(2 * options.walker_steps)]
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         print(" ".join(command), flush=True)
         used = measured(command)

@@ -218,10 +218,11 @@ class ClusterPool:
         ready = [future for future in ended if future.status == "finished"]
 
         async def together() -> Any:
-            return await self._client.gather(ready, asynchronous=True)
+            answers: Any = self._client.gather(ready, asynchronous=True)
+            return await answers
 
         try:
-            answers = self._client.sync(together, callback_timeout=self._silence)
+            answers: Any = self._client.sync(together, callback_timeout=self._silence)
         except Exception:
             return {}
         return dict(zip(ready, answers, strict=True))

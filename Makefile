@@ -3,7 +3,8 @@ STAMP := .venv/installed
 PEERS := .venv-peers/installed
 MAP_PEERS := .venv-pydiffmap/installed .venv-datafold/installed
 
-.PHONY: demo test test-slow lint fuzz faults bench bench-generators bench-peers bench-closures bench-learned bench-diffusion-maps bench-adaptive clean
+.PHONY: demo test test-slow lint fuzz faults bench bench-generators bench-peers bench-closures bench-learned \
+	bench-diffusion-maps bench-adaptive bench-scaling bench-cost clean
 
 .venv: $(STAMP)
 
@@ -71,6 +72,13 @@ bench-learned: $(STAMP)
 
 bench-diffusion-maps: $(STAMP) $(MAP_PEERS)
 	$(BIN)/python -m benchmarks.diffusion_maps
+
+bench-scaling: $(STAMP)
+	$(BIN)/python -m benchmarks.scaling
+
+bench-cost: $(STAMP)
+	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.cost --walker-steps 1e10
 
 # one environment each: datafold wants older numpy and scipy
 .venv-%/installed: benchmarks/peers/requirements-%.txt

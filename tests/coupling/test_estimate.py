@@ -196,6 +196,19 @@ def test_a_schedule_holds_the_steps_asked_for(steps, cycles, batch):
     assert found.cycles * found.frames * batch <= max(160_000, found.cycles * batch)
 
 
+@pytest.mark.parametrize(("steps", "batch"), [(4_300_000, 1536), (10**8, 1536), (10**7, 200_000), (40 * 50_000, 1)])
+def test_long_cycles_become_more_of_them_as_far_as_frames_fit(steps, batch):
+    found = schedule_for(steps, 40, batch)
+    assert found.cycles * found.frames * batch <= max(160_000, 40 * batch)
+    assert found.frames * found.interval <= 50_000 or found.cycles == max(40, 160_000 // batch)
+    assert 0.9 * steps <= found.steps + found.cycles <= steps + 40
+
+
+@pytest.mark.parametrize("steps", [10, 4000, 40 * 50_000])
+def test_shorter_cycles_stay_as_many_as_asked_for(steps):
+    assert schedule_for(steps, 40, 1536).cycles == min(40, steps)
+
+
 @pytest.mark.parametrize(("steps", "cycles"), [(5600, 100), (2600, 100), (30_000, 100), (120, 40), (20, 100)])
 def test_frames_are_as_far_apart_as_asked_for(steps, cycles):
     found = schedule_for(steps, cycles, batch=300, least_interval=50)

@@ -68,6 +68,15 @@ def test_thinning_does_not_show_in_the_solution(known, monkeypatch, stiffness):
     np.testing.assert_allclose(solved.free_energy, free_energy - free_energy[0], atol=1e-6)
 
 
+def test_many_windows_are_solved_as_few_are(known, harmonic, monkeypatch):
+    pool = known.pool_of(harmonic.draw(np.random.default_rng(3), 500, 4))
+    few = solve_mbar(pool, harmonic.bias, 6)
+    monkeypatch.setattr("micromacro.estimates.mbar.MANY_WINDOWS", 2)
+    many = solve_mbar(pool, harmonic.bias, 6)
+    for one, other in zip(vars(few).values(), vars(many).values(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)
+
+
 def test_free_energies_are_the_analytic_ones_with_errors_that_are_small(known, harmonic):
     pool = known.pool_of(harmonic.draw(np.random.default_rng(2), 1000, 20))
     solved = solve_mbar(pool, harmonic.bias, 6)

@@ -57,7 +57,7 @@ def _started(workers: int) -> LocalCluster:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,  # type: ignore[arg-type]
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
                 env=ONE_THREAD,
             )

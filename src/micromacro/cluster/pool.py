@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from distributed import Client, Future, wait
+from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 
 from micromacro.cluster.worker import Answered, Message, answer
@@ -60,6 +61,7 @@ class ClusterPool:
         self._published: dict[int, Future] = {}
         self._count = 0
         self._longest: float | None = None
+        self._ended: SimpleQueue[Future] = SimpleQueue()
 
     def everywhere(self, method: str, arguments: dict) -> None:
         """Have a method of every simulator called before its next task."""
@@ -88,9 +90,11 @@ class ClusterPool:
             under_way = self._submitted(method, left)
             while under_way:
                 again: list[_Task] = []
-                for future in self._finished(under_way):
+                ended = self._finished(under_way)
+                fetched = self._fetched(ended)
+                for future in ended:
                     task = under_way.pop(future)
-                    found = self._answer_of(future, task)
+                    found = self._answer_of(future, task, fetched.get(future))
                     if found is not None:
                         answers[task.number] = found
                         done(task.number, found)
@@ -117,7 +121,7 @@ class ClusterPool:
         published, given = self._sent([task.arguments for task in tasks])
         make, told = published[0], published[1:]
         known = set(self._client.scheduler_info(n_workers=-1)["workers"])
-        return {
+        submitted = {
             self._client.submit(
                 answer,
                 self._session,
@@ -132,6 +136,10 @@ class ClusterPool:
             ): task
             for task, arguments in zip(tasks, given, strict=True)
         }
+        # to wait for all of them again after each would cost as much as there are, each time
+        for future in submitted:
+            future.add_done_callback(self._ended.put)
+        return submitted
 
     def _sent(self, arguments: list[dict]) -> tuple[list[Future], list[Future]]:
         """What simulators must know and the arguments of tasks, on workers; one that ends meanwhile is no harm."""
@@ -164,16 +172,22 @@ class ClusterPool:
         """Those that ended, waited for; hung workers are restarted, and their tasks then end as lost."""
         since = time.monotonic()
         while True:
-            try:
-                # futures that were lost count as ended: what became of them is seen below
-                with self._client.as_current(), suppress(CancelledError):
-                    wait(list(under_way), timeout=SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                if time.monotonic() - since > self._silence:
-                    return self._given_up(under_way)
-            ended = [future for future in under_way if future.status != "pending"]
+            ended = self._heard(under_way)
+            # futures that were lost tell nobody
+            ended = ended or [future for future in under_way if future.status != "pending"]
             if ended:
                 return ended
+            if time.monotonic() - since > self._silence:
+                return self._given_up(under_way)
+
+    def _heard(self, under_way: dict[Future, _Task]) -> list[Future]:
+        """Those that have told that they ended; waits a little for the first."""
+        heard: set[Future] = set()
+        with suppress(Empty):
+            heard.add(self._ended.get(timeout=SECONDS_BETWEEN_LOOKS))
+            while True:
+                heard.add(self._ended.get_nowait())
+        return [future for future in heard if future in under_way]
 
     @property
     def _silence(self) -> float:
@@ -199,10 +213,24 @@ class ClusterPool:
             self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
         return given_up
 
-    def _answer_of(self, future: Future, task: _Task) -> Answer | None:
+    def _fetched(self, ended: list[Future]) -> dict[Future, Answered]:
+        """Answers that are ready, fetched together; none where one of them cannot be had, for each then tells why."""
+        ready = [future for future in ended if future.status == "finished"]
+
+        async def together() -> Any:
+            answers: Any = self._client.gather(ready, asynchronous=True)
+            return await answers
+
+        try:
+            answers: Any = self._client.sync(together, callback_timeout=self._silence)
+        except Exception:
+            return {}
+        return dict(zip(ready, answers, strict=True))
+
+    def _answer_of(self, future: Future, task: _Task, fetched: Answered | None) -> Answer | None:
         """The answer, or nothing where it must be tried again."""
         try:
-            found: Answered = future.result(timeout=self._silence)
+            found: Answered = fetched or future.result(timeout=self._silence)
         except (CancelledError, KeyError) as error:
             task.losses += 1
             if task.losses == LOSSES:

@@ -17,6 +17,8 @@ from micromacro.sampling.windows import Windows
 SEED_MOVES = 5
 ADAPT_CHUNKS = 4
 MOST_FRAMES = 160_000
+LONGEST_CYCLE = 50_000
+"""Steps of a cycle at most, where memory holds the frames of more cycles: what a call did is kept when it ends."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,12 @@ def schedule_for(
 ) -> Schedule:
     """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch.
 
-    Frames are `least_interval` steps apart at least, if need be in fewer cycles.
+    Frames are `least_interval` steps apart at least, if need be in fewer cycles. Long cycles become more of them; the
+    moves that are added are taken off the steps, so that the round costs no more.
     """
-    cycles = max(1, min(cycles, steps // least_interval))
+    asked = max(1, min(cycles, steps // least_interval))
+    cycles = max(asked, min(-(-steps // LONGEST_CYCLE), most_frames // batch))
+    steps -= cycles - asked
     per_cycle = max(1, min(5, steps // (cycles * least_interval), most_frames // (batch * cycles)))
     return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))
 

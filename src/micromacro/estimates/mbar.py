@@ -17,6 +17,8 @@ THINNED = 20_000
 MOST_NEWTON_STEPS = 50
 SMALL_RESIDUAL = 1e-4
 NEGLIGIBLE = -100.0
+MANY_WINDOWS = 200
+"""From so many on, most are too far from a sample to have a share in it, and their products are left out."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +184,20 @@ def _chunk_moments(bias: Bias, coarse: Array, weight: Array, free_energy: Array,
     return weighted.sum(axis=0), weighted.T @ share
 
 
+def _sparse_moments(
+    bias: Bias, coarse: Array, weight: Array, free_energy: Array, counts: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    share = sparse.csr_array(np.asarray(_responsibilities(bias, coarse, free_energy, counts)[0]))
+    weighted = sparse.diags_array(np.asarray(weight)) @ share
+    return weighted.sum(axis=0), (weighted.T @ share).toarray()
+
+
 def _moments(
     pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.ndarray
 ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K K"]]:
-    parts = [
-        _chunk_moments(bias, coarse, weight, jnp.asarray(free_energy), jnp.asarray(counts))
-        for _, coarse, weight in _chunks(pool)
-    ]
+    solution = jnp.asarray(free_energy), jnp.asarray(counts)
+    moments = _chunk_moments if len(counts) < MANY_WINDOWS else _sparse_moments
+    parts = [moments(bias, coarse, weight, *solution) for _, coarse, weight in _chunks(pool)]
     total, outer = (np.sum([np.asarray(part) for part in column], axis=0) for column in zip(*parts, strict=True))
     return total, outer
 
@@ -218,9 +227,11 @@ def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.
         found = _responsibilities(bias, coarse, jnp.asarray(free_energy), jnp.asarray(counts))
         here = len(pool.state[part])
         share, log_denominator[part] = (np.asarray(values)[:here] for values in found)
-        weighted = pool.weight[part, None] * share
+        share = sparse.csr_array(share) if size >= MANY_WINDOWS else share
+        weighted = sparse.diags_array(pool.weight[part]) @ share
         outer += weighted.T @ share
-        per_cluster += grouping(pool.cluster[part], clusters) @ (factor[pool.state[part], None] * weighted)
+        scaled = sparse.diags_array(factor[pool.state[part]]) @ weighted
+        per_cluster += grouping(pool.cluster[part], clusters) @ scaled
         per_state += grouping(pool.state[part], size) @ weighted
     total = per_state.sum(axis=0)
     centred = per_cluster - weights @ (factor[:, None] * state_means(per_state, counts))

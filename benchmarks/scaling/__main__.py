@@ -34,8 +34,8 @@ def main() -> None:
         for count in (1, 2):
             weak.held_against(workload.name, calls[count], count, found[count])
         weak.validate_resting(options.many, sizes, found, options.waiting, options.repeats)
-        recorded = [duration for call in calls[1] for duration in call.durations]
-        windows_per_task = workload.windows * len(calls[1]) / len(recorded)
+        recorded = [duration for call in calls[2] for duration in call.durations]
+        windows_per_task = workload.windows * len(calls[2]) / len(recorded)
         for times in (1, options.longer):
             name = f"{workload.name}, cycles of {times * workload.schedule.frames * workload.schedule.interval:,} steps"
             weak.table(name, weak.longer(recorded, times), options.per_worker, windows_per_task, grown)

@@ -46,12 +46,12 @@ class Cost:
     until_first: float
 
 
-def idle_answer(session: str, make: bytes, told: list[Message], method: str, arguments: dict) -> Answered:
+def idle_answer(session: str, make: bytes, told: list[Message], method: str, tasks: list[dict]) -> Answered:
     """In place of `worker.answer`, for workers in one process: they share a simulator that does a task at a time."""
     del session, make, told, method
     began = time.monotonic()
-    answer = Idle(arguments["answer"]).rest(seconds=arguments["seconds"], given=arguments["given"])
-    return Answered(answer, time.monotonic() - began, get_worker().address)
+    answers = [Idle(task["answer"]).rest(seconds=task["seconds"], given=task["given"]) for task in tasks]
+    return Answered(answers, time.monotonic() - began, get_worker().address)
 
 
 @contextmanager
@@ -110,7 +110,8 @@ def measure(given: int, answer: int, real: list[int], many: list[int], tasks: in
     found = {}
     for count in [*real, *many]:
         start = local_cluster if count in real else threaded_cluster
-        with start(count) as cluster:
+        # each task is a message of its own here, for messages are what costs
+        with patch("micromacro.cluster.pool.BUNDLES", 10**6), start(count) as cluster:
             watched = WatchedCluster(cluster)
             few, more = (costs(watched, number, given, answer, repeats) for number in (FEW_TASKS, tasks))
         found[count] = _fitted(few, more)

@@ -15,7 +15,10 @@ from micromacro.sampling.pool import Answer, Pool, nothing
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pool: seconds in all, until the first task began and of each task; bytes of a task both ways."""
+    """One call of a pool: seconds in all, until the first message began and of each; bytes of one both ways.
+
+    A message holds a few tasks.
+    """
 
     seconds: float
     until_first: float
@@ -55,7 +58,8 @@ class WatchedPool:
         ]
         durations = tuple(stop - start for start, stop in work)
         first = min(start for start, _ in work) - began
-        self.calls.append(Call(seconds, first, durations, size(tasks[0]), size(answers[0])))
+        there, back = (size(list(one)) / len(durations) for one in (tasks, answers))
+        self.calls.append(Call(seconds, first, durations, there, back))
         self.first = method, tasks[0]
         return answers
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
 """Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
 SECONDS_BETWEEN_LOOKS = 0.5
 ATTEMPTS_TO_SEND = 40
+BUNDLES = 2
+"""Messages to each worker and call that tasks travel in: each costs some milliseconds, however small its tasks."""
 
 
 @dataclass
@@ -39,6 +42,15 @@ class _Task:
     losses: int = 0
     avoid: set[str] = field(default_factory=set)
     poor: Answer | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it has been tried often enough."""
+        return len(self.failures) >= ATTEMPTS or self.losses >= LOSSES
+
+
+Bundle = list[_Task]
+"""Tasks that travel together; what goes wrong with one of several says nothing of any, and they travel alone then."""
 
 
 class ClusterPool:
@@ -87,21 +99,19 @@ class ClusterPool:
         left = [_Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
         failed: list[_Task] = []
         try:
-            under_way = self._submitted(method, left)
+            under_way = self._submitted(method, self._bundled(left))
             while under_way:
-                again: list[_Task] = []
+                again: list[Bundle] = []
                 ended = self._finished(under_way)
                 fetched = self._fetched(ended)
                 for future in ended:
-                    task = under_way.pop(future)
-                    found = self._answer_of(future, task, fetched.get(future))
-                    if found is not None:
+                    bundle = under_way.pop(future)
+                    for task, found in self._answers_of(future, bundle, fetched.get(future)):
                         answers[task.number] = found
                         done(task.number, found)
-                    elif len(task.failures) >= ATTEMPTS or task.losses >= LOSSES:
-                        failed.append(task)
-                    else:
-                        again.append(task)
+                        bundle.remove(task)
+                    failed += [task for task in bundle if task.hopeless]
+                    again += [[task] for task in bundle if not task.hopeless]
                 under_way |= self._submitted(method, again)
         except (CommClosedError, OSError) as error:
             raise ClusterError(
@@ -115,12 +125,21 @@ class ClusterPool:
         """Let go of what was published."""
         self._published.clear()
 
-    def _submitted(self, method: str, tasks: list[_Task]) -> dict[Future, _Task]:
-        if not tasks:
+    def _workers(self) -> set[str]:
+        return set(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def _bundled(self, tasks: list[_Task]) -> list[Bundle]:
+        """Tasks in a few bundles for each worker, one after the other in their order."""
+        count = min(len(tasks), BUNDLES * max(1, len(self._workers())))
+        edges = [len(tasks) * number // count for number in range(count + 1)] if tasks else []
+        return [tasks[begin:end] for begin, end in pairwise(edges)]
+
+    def _submitted(self, method: str, bundles: list[Bundle]) -> dict[Future, Bundle]:
+        if not bundles:
             return {}
-        published, given = self._sent([task.arguments for task in tasks])
+        published, given = self._sent([[task.arguments for task in bundle] for bundle in bundles])
         make, told = published[0], published[1:]
-        known = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        known, avoided = self._workers(), [set().union(*(task.avoid for task in bundle)) for bundle in bundles]
         submitted = {
             self._client.submit(
                 answer,
@@ -131,17 +150,17 @@ class ClusterPool:
                 arguments,
                 key=f"{method}-{uuid4().hex}",
                 pure=False,
-                workers=sorted(known - task.avoid) or None if task.avoid else None,
-                allow_other_workers=bool(task.avoid and known - task.avoid),
-            ): task
-            for task, arguments in zip(tasks, given, strict=True)
+                workers=sorted(known - avoid) or None if avoid else None,
+                allow_other_workers=bool(avoid and known - avoid),
+            ): bundle
+            for bundle, arguments, avoid in zip(bundles, given, avoided, strict=True)
         }
         # to wait for all of them again after each would cost as much as there are, each time
         for future in submitted:
             future.add_done_callback(self._ended.put)
         return submitted
 
-    def _sent(self, arguments: list[dict]) -> tuple[list[Future], list[Future]]:
+    def _sent(self, arguments: list[list[dict]]) -> tuple[list[Future], list[Future]]:
         """What simulators must know and the arguments of tasks, on workers; one that ends meanwhile is no harm."""
         for attempt in range(ATTEMPTS_TO_SEND):
             try:
@@ -168,7 +187,7 @@ class ClusterPool:
                 (self._published[number],) = self._scattered([content], everywhere=True)
         return [self._published[number] for number in wanted]
 
-    def _finished(self, under_way: dict[Future, _Task]) -> list[Future]:
+    def _finished(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Those that ended, waited for; hung workers are restarted, and their tasks then end as lost."""
         since = time.monotonic()
         while True:
@@ -180,7 +199,7 @@ class ClusterPool:
             if time.monotonic() - since > self._silence:
                 return self._given_up(under_way)
 
-    def _heard(self, under_way: dict[Future, _Task]) -> list[Future]:
+    def _heard(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Those that have told that they ended; waits a little for the first."""
         heard: set[Future] = set()
         with suppress(Empty):
@@ -196,7 +215,7 @@ class ClusterPool:
             return self._patience
         return FIRST_PATIENCE if self._longest is None else max(LEAST_PATIENCE, PATIENCE * self._longest)
 
-    def _given_up(self, under_way: dict[Future, _Task]) -> list[Future]:
+    def _given_up(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Restart the workers that hold tasks; those tasks are to be done elsewhere."""
         keys = {str(future.key): future for future in under_way}
         hung: dict[str, list[Future]] = {}
@@ -207,7 +226,7 @@ class ClusterPool:
         # without a worker there is nobody to wait for
         given_up = [future for own in hung.values() for future in own] or list(under_way)
         for future in given_up:
-            under_way[future].failures.append(f"no answer in {self._silence:.0f} s")
+            _note(under_way[future], f"no answer in {self._silence:.0f} s")
         self._client.cancel(given_up)
         if hung:
             self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
@@ -227,30 +246,45 @@ class ClusterPool:
             return {}
         return dict(zip(ready, answers, strict=True))
 
-    def _answer_of(self, future: Future, task: _Task, fetched: Answered | None) -> Answer | None:
-        """The answer, or nothing where it must be tried again."""
+    def _answers_of(self, future: Future, bundle: Bundle, fetched: Answered | None) -> list[tuple[_Task, Answer]]:
+        """Tasks with their answers, but for those that must be tried again."""
         try:
             found: Answered = fetched or future.result(timeout=self._silence)
         except (CancelledError, KeyError) as error:
-            task.losses += 1
-            if task.losses == LOSSES:
-                task.failures.append(f"its worker ended {LOSSES} times ({error})")
-            return None
+            _lose(bundle, str(error))
+            return []
         except (CommClosedError, TimeoutError) as error:
-            task.losses += 1
             if self._client.status != "running":
                 raise CommClosedError(str(error)) from error
-            return None
+            _lose(bundle, str(error))
+            return []
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            task.failures.append(f"{type(error).__name__}: {first}")
-            return None
+            _note(bundle, f"{type(error).__name__}: {first}")
+            return []
         self._longest = max(found.seconds, self._longest or 0.0)
-        if _finite(found.answer) or task.poor is not None:
-            return found.answer
-        task.poor = found.answer
-        task.avoid.add(found.worker)
-        return None
+        believed = []
+        for task, one in zip(bundle, found.answers, strict=True):
+            if _finite(one) or task.poor is not None:
+                believed.append((task, one))
+            else:
+                task.poor = one
+                task.avoid.add(found.worker)
+        return believed
+
+
+def _note(bundle: Bundle, failure: str) -> None:
+    """Blame the task of a bundle; one of several is tried alone before it is blamed."""
+    if len(bundle) == 1:
+        bundle[0].failures.append(failure)
+
+
+def _lose(bundle: Bundle, how: str) -> None:
+    """A worker ended with tasks."""
+    for task in bundle:
+        task.losses += 1
+        if task.losses == LOSSES:
+            task.failures.append(f"its worker ended {LOSSES} times ({how})")
 
 
 def _finite(found: Answer) -> bool:

@@ -19,9 +19,9 @@ class Message(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """An answer, the seconds that it took, and the worker that gave it."""
+    """Answers to some tasks, the seconds that they took, and the worker that gave them."""
 
-    answer: Any
+    answers: list
     seconds: float
     worker: str
 
@@ -37,8 +37,10 @@ _held: dict[str, _Held] = {}
 _making = threading.Lock()
 
 
-def answer(session: str, make: bytes, told: list[Message], method: str, arguments: dict) -> Answered:
+def answer(session: str, make: bytes, told: list[Message], method: str, tasks: list[dict]) -> Answered:
     """Call a method of the session's simulator, which is made from `make`, a pickled function, where there is none.
+
+    `tasks` holds the arguments of one call each.
 
     The pickle comes from the client that the worker serves, like the task itself.
     """
@@ -56,5 +58,5 @@ def answer(session: str, make: bytes, told: list[Message], method: str, argument
             if message.number not in held.heard:
                 getattr(held.simulator, message.method)(**message.arguments)
                 held.heard.add(message.number)
-        found = getattr(held.simulator, method)(**arguments)
+        found = [getattr(held.simulator, method)(**task) for task in tasks]
     return Answered(found, time.monotonic() - began, get_worker().address)

@@ -86,7 +86,8 @@ def table(measured: Measured, required: float) -> bool:
         outside = 1 - sum(call.seconds for call in calls) / sum(times)
         print(
             f"  {count} worker(s): {statistics.median(times):.3f} s (best {min(times):.3f}); "
-            f"{len(tasks) / len(calls):.0f} messages a call of {1e3 * np.mean(tasks):.1f} ± {1e3 * np.std(tasks):.1f} ms, "
+            f"{len(tasks) / len(calls):.0f} messages a call "
+            f"of {1e3 * np.mean(tasks):.1f} ± {1e3 * np.std(tasks):.1f} ms, "
             f"{calls[0].sent / 1e3:.0f} kB there and {calls[0].returned / 1e3:.0f} kB back; "
             f"{100 * outside:.0f} % of the time outside of the pool"
         )

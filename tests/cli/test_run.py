@@ -63,7 +63,6 @@ def test_out_that_is_a_file(micromacro, pipeline, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scheduler", "tcp:"], "--scheduler must be left out; got tcp:. It is not supported in this version."),
         (["--seed", "-1"], "command line: seed must be at least 0; got -1."),
         (["--budget", "0"], "command line: budget.force_evaluations must be at least 1; got 0.0."),
         (

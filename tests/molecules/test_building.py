@@ -267,12 +267,12 @@ def test_structures_of_different_atoms_are_refused(tmp_path):
 
 def test_files_that_are_missing_are_named(tmp_path):
     absent = tmp_path / "absent"
-    for settings, key in [
-        (replace(VACUUM, structure=(absent,)), "structure"),
-        (with_forces(prmtop=absent), "prmtop"),
-        (with_forces(system=absent), "system"),
+    for settings, key, what in [
+        (replace(VACUUM, structure=(absent,)), "structure", "file that exists"),
+        (with_forces(prmtop=absent), "prmtop", "file that exists"),
+        (with_forces(system=absent), "system", "serialised OpenMM System"),
     ]:
-        assert refused(settings) == f"{key} must name a file that exists; got 'absent' (no such file)."
+        assert refused(settings) == f"{key} must name a {what}; got 'absent' (no such file)."
     assert refused(with_forces(forcefield=("amber69.xml",))) == (
         "forcefield must name files beside the case file or of OpenMM; got 'amber69.xml' (no such file). "
         "Did you mean 'amber96.xml'?"
@@ -297,7 +297,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path, key):
 def test_a_serialised_object_that_is_no_system_is_refused(tmp_path):
     path = tmp_path / "integrator.xml"
     path.write_text(openmm.XmlSerializer.serialize(openmm.VerletIntegrator(0.001)))
-    expected = "system must name a serialised OpenMM System; got a VerletIntegrator in 'integrator.xml'."
+    given = "'integrator.xml' (a VerletIntegrator, which may run a program)"
+    expected = f"system must name a serialised OpenMM System; got {given}."
     assert refused(with_forces(system=path)) == expected
 
 

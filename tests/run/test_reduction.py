@@ -106,6 +106,7 @@ def test_a_density_that_is_not_that_of_the_dynamics_is_caught(tmp_path):
     assert judged(wrong, "dynamics")["passed"] is False, judged(wrong, "dynamics")
 
 
+@pytest.mark.slow
 def test_without_bursts_nothing_is_spent_and_the_reason_is_told(tmp_path):
     case = relaxing_case()
     none = run(replace(case, close=CloseSettings(bursts=0, full_model=0)), tmp_path / "out", method="umbrella")
@@ -117,6 +118,7 @@ def test_without_bursts_nothing_is_spent_and_the_reason_is_told(tmp_path):
         none.reduce(1.0, 2, route="bursts")
 
 
+@pytest.mark.slow
 def test_bursts_too_dear_leave_the_dynamics_judged_by_the_full_model(tmp_path):
     case = relaxing_case()
     dear = run(replace(case, close=replace(case.close, bursts=2_000)), tmp_path / "out", method="umbrella")

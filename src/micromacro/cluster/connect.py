@@ -1,6 +1,7 @@
 """Where workers come from: started here, or those of a scheduler that runs."""
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from dask import config
 from distributed import Client, LocalCluster
+from distributed.comm.addressing import get_address_host_port
 
 from micromacro.cluster.pool import ClusterPool
 from micromacro.errors import ClusterError
@@ -73,6 +75,9 @@ def _started(workers: int) -> LocalCluster:
 def connected(address: str, patience: float | None = None) -> Iterator[DaskCluster]:
     """The workers of a scheduler that runs. **Raises:** `ClusterError` where it cannot be reached."""
     try:
+        # a client that cannot connect complains again when it is let go
+        with socket.create_connection(get_address_host_port(address), SECONDS_TO_CONNECT):
+            pass
         client = Client(address, timeout=SECONDS_TO_CONNECT, direct_to_workers=True, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise ClusterError(

@@ -79,7 +79,7 @@ class MicroMacro:
         state, parts = self._start(macro, positions, start_key), []
         for chunk in range(chunks):
             keys = jax.random.split(jax.random.fold_in(run_key, chunk), (frames, every))
-            state, saved = self._advance(generator, macro, tuning, state, keys)
+            state, saved = self._chunk(generator, macro, tuning, state, keys)
             self.engine.evaluations += frames * every * walkers * self.settings.cost
             parts.append(saved)
             advance(frames * every * walkers)
@@ -88,6 +88,16 @@ class MicroMacro:
         return MicroMacroChains(
             _frames(saved, info), np.asarray(saved.coarse), state, *shares, evaluations=self.engine.evaluations - before
         )
+
+    def _chunk(self, generator, macro, tuning, state: ChainState, keys: Key[Array, "..."]):
+        """A chunk of cycles, from the journal where it is kept."""
+        shares = CycleInfo(*(jnp.zeros(()) for _ in CycleInfo._fields))
+        structure = jax.tree.structure((state, (state, shares)))
+        asked = {"state": state, "tuning": tuning, "keys": jax.random.key_data(keys)}
+        found = self.engine.once(
+            "cycles", asked, lambda: jax.tree.leaves(self._advance(generator, macro, tuning, state, keys))
+        )
+        return jax.tree.unflatten(structure, [jnp.asarray(array) for array in found])
 
     def _start_batch(self, macro: MacroDensity, positions: Array, key: Array) -> ChainState:
         walkers = jax.vmap(partial(evaluate_unbiased, self.engine))(positions)

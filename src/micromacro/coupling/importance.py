@@ -41,7 +41,9 @@ def weighted_draws(
     parts = []
     for draw in range(draws):
         keys = jax.random.split(jax.random.fold_in(key, draw), (windows.count, walkers))
-        state, log_prob = batch(generator, windows.centers, keys)
+        asked = {"centers": windows.centers, "keys": jax.random.key_data(keys)}
+        found = engine.once("draw", asked, lambda keys=keys: batch(generator, windows.centers, keys))
+        state, log_prob = (jnp.asarray(array) for array in found)
         there = engine.start(windows, state)
         log_weight = np.asarray(there.log_target - log_prob)
         log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)

@@ -63,7 +63,11 @@ class GeneratorMoves:
         self, generator: ConditionalProposal, windows: Windows, walkers: Walker, key: Key[Array, ""]
     ) -> tuple[Walker, MoveInfo]:
         """One move of every walker; one force evaluation each."""
-        proposed = self._propose(generator, windows.centers, walkers.position, key)
+        asked = {"centers": windows.centers, "position": walkers.position, "key": jax.random.key_data(key)}
+        found = self.engine.once(
+            "propose", asked, lambda: self._propose(generator, windows.centers, walkers.position, key)
+        )
+        proposed = Proposal(*(jnp.asarray(array) for array in found))
         return accept(walkers, self.engine.start(windows, proposed.position), proposed)
 
     def _propose_batch(self, generator, centers, positions, key):

@@ -1,5 +1,6 @@
 """What advances walkers: the protocol of engines, and the engine of systems that are JAX functions."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +52,12 @@ class Engine(Protocol):
 
     def keeping(self, journal: Journal) -> AbstractContextManager[None]:
         """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
+        ...
+
+    def once(
+        self, name: str, asked: dict, compute: Callable[[], Sequence[np.ndarray | Array]]
+    ) -> tuple[np.ndarray, ...]:
+        """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
         ...
 
     def close(self) -> None:
@@ -136,6 +143,12 @@ class JaxEngine:
     def keeping(self, journal: Journal) -> AbstractContextManager[None]:
         """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
         return self._recorder.keeping(journal)
+
+    def once(
+        self, name: str, asked: dict, compute: Callable[[], Sequence[np.ndarray | Array]]
+    ) -> tuple[np.ndarray, ...]:
+        """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
+        return self._recorder.once(name, asked, compute)
 
     @property
     def adjusted(self) -> bool:

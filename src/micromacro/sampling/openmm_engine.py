@@ -1,7 +1,7 @@
 """The engine of molecules: every walker of every window by OpenMM, in processes that fill the cores."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -98,6 +98,12 @@ class OpenMMEngine:
     def keeping(self, journal: Journal) -> AbstractContextManager[None]:
         """Keep in a journal what walkers did meanwhile, and take from it what they did before."""
         return self._recorder.keeping(journal)
+
+    def once(
+        self, name: str, asked: dict, compute: Callable[[], Sequence[np.ndarray | Array]]
+    ) -> tuple[np.ndarray, ...]:
+        """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
+        return self._recorder.once(name, asked, compute)
 
     @property
     def adjusted(self) -> bool:

@@ -7,17 +7,18 @@ from pathlib import Path
 from micromacro.molecules import trial_reading
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {
-    "os.mkdir": 1,
-    "os.rename": 2,
-    "os.remove": 1,
-    "os.rmdir": 1,
-    "os.link": 2,
-    "os.symlink": 2,
-    "os.truncate": 1,
-    "os.chmod": 1,
-    "shutil.rmtree": 1,
+CHANGES: dict[str, dict[int, int | None]] = {
+    "os.mkdir": {0: 2},
+    "os.rename": {0: 2, 1: 3},
+    "os.remove": {0: 1},
+    "os.rmdir": {0: 1},
+    "os.link": {0: 2, 1: 3},
+    "os.symlink": {0: None, 1: 2},
+    "os.truncate": {0: None},
+    "os.chmod": {0: 2},
+    "shutil.rmtree": {0: 1},
 }
+"""Which arguments of an event are paths, and which the open folder that each is relative to."""
 FORBIDDEN = ("pickle.find_class", "os.system", "subprocess.Popen", "socket.connect", "socket.bind", "urllib.Request")
 
 OWN = trial_reading.__file__
@@ -55,14 +56,16 @@ class Watch:
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
             self._check(arguments[0])
         elif event in CHANGES:
-            for path in arguments[: CHANGES[event]]:
-                self._check(path)
+            for path, folder in CHANGES[event].items():
+                within = arguments[folder] if folder is not None and folder < len(arguments) else None
+                self._check(arguments[path], within)
 
-    def _check(self, path: object) -> None:
+    def _check(self, path: object, folder: object = None) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
+        begin = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
         # where it is really written: links are followed
-        place = os.path.realpath(os.fsdecode(path))
+        place = os.path.realpath(os.path.join(begin, os.fsdecode(path)))
         if place != os.devnull and not any(place == one or place.startswith(f"{one}/") for one in self.allowed):
             self.found.append(f"wrote {place}")
 

@@ -133,10 +133,11 @@ def engine_for(case: Case, platform: str | None = None, cluster: Cluster | None 
 
 
 def explore_stage(run: Run) -> Exploration:
-    """Short unbiased runs from every starting point."""
+    """Short unbiased runs from every starting point. **Raises:** `BudgetError` where the budget cannot hold them."""
     case = run.case
 
     def compute(advance: Callable) -> xr.Dataset:
+        plan.Budget(case.budget).require(run.engine.evaluations + plan.exploration(case), "exploration alone")
         walkers = plan.explorers(case)
         on_steps = _of_batch(advance, len(case.system.initial) * walkers)
         found = explore(run.engine, case.coarse, case.system.initial, walkers, run.key(1), on_steps)

@@ -247,3 +247,9 @@ def test_walkers_agree_on_a_circle_without_a_generator(tmp_path):
 def test_a_scheduler_has_its_own_workers(tmp_path):
     with pytest.raises(InputError, match="--workers must be left out with --scheduler; got 2"):
         run(small_hidden_barrier(), tmp_path / "out", workers=2, scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_budget_too_small_to_explore_spends_nothing(tmp_path):
+    with pytest.raises(BudgetError, match="force evaluations for exploration alone; got 10"):
+        run(small_hidden_barrier(budget=10), tmp_path / "out")
+    assert not list((tmp_path / "out" / "store").glob("*explore*"))

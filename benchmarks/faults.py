@@ -98,7 +98,7 @@ bursts = 400000
 full_model = 400000
 """,
 }
-SECONDS_TO_LIVE = 9.0
+SECONDS_TO_LIVE = 7.0
 MOST_SECONDS = 900
 WORDS_OF_REMEDY = ("--resume", "Delete", "Free some space", "Wait", "another OUT")
 
@@ -238,11 +238,11 @@ def _answers(file: Path) -> list[tuple]:
 
 
 def killed_until_done(
-    folder: Path, subject: Subject, out: Path, rng: random.Random, findings: Findings, kills: Callable[[], bool]
-) -> None:
-    """Kill a run at random instants and let it go on, as long as `kills` says so; then to its end."""
-    before = Kept({}, "", {})
-    while kills():
+    folder: Path, subject: Subject, out: Path, rng: random.Random, findings: Findings, most: int
+) -> int:
+    """Kill a run at random instants and let it go on, `most` times at most, then to its end; how often it was."""
+    before, kills = Kept({}, "", {}), 0
+    while kills < most:
         process = started(folder, subject.command(out))
         _await_begin(process, out)
         time.sleep(rng.uniform(0, SECONDS_TO_LIVE))
@@ -252,6 +252,7 @@ def killed_until_done(
         if not alive:
             findings.expect(process.returncode == 0, f"{subject.name} ended by itself with {process.returncode}")
             break
+        kills += 1
         now = Kept.of(out)
         findings.tried[f"{subject.name}: killed in {now.under_way}"] += 1
         findings.expect(not now.lost(before), f"{subject.name}: lost {now.lost(before)[:3]}")
@@ -259,6 +260,7 @@ def killed_until_done(
         _shuffle_times(out, rng)
         before = Kept.of(out)
     _expect_same(folder, subject, out, findings, "killed")
+    return kills
 
 
 def _kill_group(process: subprocess.Popen, number: int) -> None:
@@ -311,21 +313,17 @@ def _expect_message(done: subprocess.CompletedProcess, findings: Findings, what:
 
 def kill_often(folder: Path, all_subjects: list[Subject], kills: int, rng: random.Random, findings: Findings) -> None:
     """So many kills, two runs at a time."""
-    left = iter(range(kills))
 
-    def one(number: int, seed: int) -> None:
-        subject = all_subjects[number % len(all_subjects)]
-        out = folder / f"killed-{number}"
-        own = random.Random(seed)
-        killed_until_done(folder, subject, out, own, findings, lambda: next(left, None) is not None)
-        shutil.rmtree(out, ignore_errors=True)
+    def one(first: int, seed: float) -> None:
+        own, left, number = random.Random(seed), kills // 2, first
+        while left > 0:
+            subject, out = all_subjects[number // 2 % len(all_subjects)], folder / f"killed-{number}"
+            left -= killed_until_done(folder, subject, out, own, findings, left)
+            shutil.rmtree(out, ignore_errors=True)
+            number += 2
 
     with ThreadPoolExecutor(2) as threads:
-        number = 0
-        while findings.tried.total() < kills:
-            list(threads.map(one, (number, number + 1), (rng.random(), rng.random())))
-            number += 2
-            left = iter(range(kills - findings.tried.total()))
+        list(threads.map(one, (0, 3), (rng.random(), rng.random())))
 
 
 def kill_workers(folder: Path, subject: Subject, kills: int, rng: random.Random, findings: Findings) -> None:

@@ -17,7 +17,7 @@ ALIGNED_BELOW = 6.0
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """The columns of one of the run's tables by name; empty cells are NaN."""
-    names, *rows = csv.reader(read_text(path, MOST_TEXT_BYTES).splitlines()) or [[]]
+    names, *rows = list(csv.reader(read_text(path, MOST_TEXT_BYTES).splitlines())) or [[]]
     try:
         values = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows]).reshape(-1, len(names))
         return dict(zip(names, values.T, strict=True))

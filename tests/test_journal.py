@@ -1,9 +1,13 @@
 """The journal of a stage: answers come back bit for bit, to the same question only, and damage is told."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -113,6 +117,35 @@ def test_a_killed_writer_leaves_whole_answers_only(tmp_path):
         for call in range(last + 1):
             (found,) = kept.find(call, 0, "q")
             assert np.all(found == call)
+
+
+def test_an_answer_is_on_the_disk_soon_also_where_no_other_follows(tmp_path):
+    with Journal(tmp_path / "parts") as kept:
+        kept.keep(0, 0, "q", ANSWER)
+        time.sleep(3 * module.SECONDS_TOGETHER)
+        with Journal(tmp_path / "parts") as other:
+            assert other.find(0, 0, "q") is not None
+
+
+@pytest.mark.parametrize("answers", [[[0, 0, "q", 2]], [[0, 0, "q", 10**9]], [[0, 1, "q", 1]], [["x"]], {}])
+def test_a_journal_that_names_what_it_does_not_hold_is_told(tmp_path, answers):
+    with Journal(tmp_path / "parts") as kept:
+        kept.keep(0, 0, "q", (np.arange(3.0),))
+    (file,) = (tmp_path / "parts").iterdir()
+    with zipfile.ZipFile(file) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    held["zarr.json"] = json.dumps(json.loads(held["zarr.json"]) | {"attributes": {"answers": answers}}).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in held.items():
+            archive.writestr(name, content)
+    with pytest.raises(StoreError, match="Delete") if answers else nullcontext(), Journal(tmp_path / "parts") as kept:
+        assert kept.find(0, 0, "q") is None
+
+
+def test_a_file_that_no_run_wrote_is_told(tmp_path):
+    (tmp_path / "x.zarr.zip").write_bytes(b"")
+    with pytest.raises(StoreError, match="not written by a run"), Journal(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])

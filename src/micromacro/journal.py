@@ -11,7 +11,9 @@ sums of the format, renamed when it is complete.
 import hashlib
 import math
 import os
+import re
 import shutil
+import threading
 import time
 import warnings
 import zipfile
@@ -28,6 +30,8 @@ from micromacro.reading import MOST_CASE_BYTES, parse_json
 from micromacro.stored_arrays import BYTES
 
 SECONDS_TOGETHER = 1.0
+MOST_ARRAYS = 100
+"""Of one answer."""
 Answer = tuple[np.ndarray, ...]
 
 
@@ -61,9 +65,15 @@ class Journal:
         self._open: tuple[Path, dict[str, np.ndarray]] | None = None
         self._files = 0
         self._written = time.monotonic()
+        self._writing = threading.Lock()
+        self._late: threading.Timer | None = None
+        self._failure: StoreError | None = None
 
     def __enter__(self) -> "Journal":
         files = sorted(self._folder.glob("*.zarr.zip")) if self._folder.is_dir() else []
+        for file in files:
+            if not re.fullmatch(r"\d{6,12}\.zarr\.zip", file.name):
+                raise _damaged(file, ValueError("it was not written by a run"))
         self._files = int(files[-1].name.partition(".")[0]) + 1 if files else 0
         for file in files:
             for entry in _entries(file):
@@ -71,6 +81,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._late is not None:
+            self._late.cancel()
         self.flush()
 
     def next_call(self) -> int:
@@ -94,12 +106,32 @@ class Journal:
 
     def keep(self, call: int, part: int, question: str, answer: Answer) -> None:
         """Keep an answer. **Raises:** `StoreError` where it cannot be written."""
-        self._waiting.append((Entry(call, part, question, len(answer)), answer))
+        with self._writing:
+            self._waiting.append((Entry(call, part, question, len(answer)), answer))
         if time.monotonic() - self._written >= SECONDS_TOGETHER:
             self.flush()
+        elif self._late is None:
+            # the next answer may be long in coming
+            self._late = threading.Timer(SECONDS_TOGETHER, self._flush_late)
+            self._late.daemon = True
+            self._late.start()
+
+    def _flush_late(self) -> None:
+        self._late = None
+        try:
+            self.flush()
+        except StoreError as error:
+            self._failure = error
 
     def flush(self) -> None:
-        """Write the answers that wait. **Raises:** `StoreError` where that fails."""
+        """Write the answers that wait. **Raises:** `StoreError` where that fails, or has failed meanwhile."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        with self._writing:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
         if not self._waiting:
             return
         file = self._folder / f"{self._files:06}.zarr.zip"
@@ -120,7 +152,8 @@ class Journal:
 
     def discard(self) -> None:
         """Forget everything: the stage is finished."""
-        self._waiting = []
+        with self._writing:
+            self._waiting = []
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -168,11 +201,18 @@ def _entries(file: Path) -> list[Entry]:
     try:
         _check(file)
         with ZipStore(file, mode="r") as store:
-            answers = zarr.open_group(store, mode="r").attrs["answers"]
-            return [
+            group = zarr.open_group(store, mode="r")
+            found = [
                 Entry(int(call), int(part), str(question), int(arrays), file)
-                for call, part, question, arrays in answers  # type: ignore[union-attr, misc]
+                for call, part, question, arrays in group.attrs["answers"]  # type: ignore[union-attr, misc]
             ]
+            names = set(group.array_keys())
+            missing = {
+                f"{one.name}_{number}" for one in found for number in range(min(one.arrays, MOST_ARRAYS))
+            } - names
+            if missing or any(not 1 <= one.arrays <= MOST_ARRAYS for one in found):
+                raise ValueError("it names answers that it does not hold")
+            return found
     except Exception as error:
         raise _damaged(file, error) from error
 

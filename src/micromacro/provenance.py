@@ -4,6 +4,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import jax
 
@@ -32,10 +33,19 @@ def environment() -> dict:
     return {
         "version": micromacro.__version__,
         "python": platform.python_version(),
-        "machine": f"{sys.platform} {platform.machine()}",
+        "machine": f"{sys.platform} {platform.machine()} {_processor()}".strip(),
         "devices": sorted({str(device.device_kind) for device in jax.devices()}),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
     }
+
+
+def _processor() -> str:
+    """The model, where the system tells: those of one architecture may round differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def provenance(case: Case, method: str, settings: dict, before: dict) -> dict:

@@ -118,6 +118,9 @@ def next_size(
             options.append(_shortest(spent, columns, most, walkers, affordable.overhead, case.target.error))
     if not options:
         return None
+    if not np.isfinite(now.error):
+        # nothing is known of where the error comes from: as much work as there may be, everywhere alike
+        return RoundSize(np.arange(windows.count), options[0].most, adapt_chunks)
     best = min(options, key=lambda option: option.rank)
     return RoundSize(columns_of(best.copies), best.steps, adapt_chunks)
 
@@ -144,7 +147,8 @@ def work_of(windows: Windows, segments: list[Segment]) -> Float[np.ndarray, "K"]
 class _Option:
     """One way to spend a round: copies of each window and steps, force evaluations, and whether the target is in reach.
 
-    `worth`: squared error after it times all that the run has cost then, smallest where work is used best.
+    `worth`: squared error after it times all that the run has cost then, smallest where work is used best; `most`: the
+    steps that it may have.
     """
 
     copies: Int[np.ndarray, "K"]
@@ -152,6 +156,7 @@ class _Option:
     cost: float
     reaches: bool
     worth: float
+    most: int
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -169,7 +174,7 @@ def _shortest(spent: Spending, columns: int, most: int, walkers: int, overhead: 
         error = spent.squared_error(copies * added)
         cost = float(columns * walkers * (steps + overhead))
         reaches = wanted is not None and error <= (MARGIN * wanted) ** 2
-        found = _Option(copies, int(steps), cost, reaches, error * (float(np.sum(spent.work)) + cost))
+        found = _Option(copies, int(steps), cost, reaches, error * (float(np.sum(spent.work)) + cost), most)
         if reaches:
             break
     assert found is not None

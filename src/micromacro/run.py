@@ -34,6 +34,7 @@ from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
 from micromacro.generators.completed import CompletedGenerator
 from micromacro.generators.generator import Generator
+from micromacro.journal import written_whole
 from micromacro.long_run import sample_long_run
 from micromacro.molecular_passages import passages
 from micromacro.molecules.imported import read_own_data
@@ -47,7 +48,7 @@ from micromacro.reduction import reduce_stages
 from micromacro.reduction_records import read_bursts
 from micromacro.sampling.engine import Engine
 from micromacro.sampling.pool import Cluster
-from micromacro.store import Store
+from micromacro.store import Store, room_needed
 from micromacro.summary import checked_summary
 from micromacro.systems.model import StochasticSystem, identity
 from micromacro.target import check_target
@@ -106,7 +107,7 @@ def run(
     folder = Path(tempfile.mkdtemp(prefix="micromacro-")) if out is None else Path(out)
     refuse_links_out(folder)
     with Store(folder).locked():
-        if (folder / SUMMARY).exists() and resume:
+        if resume and _is_finished(folder):
             _same_settings(folder, case, method)
             return Result.load(folder, case)
         _prepare(folder, case, method, resume)
@@ -118,6 +119,12 @@ def run(
             result = _compute(case, folder, method, heard, cluster)
             log.say(FINISHED, **{key: result.summary[key] for key in ("wall_seconds", "force_evaluations")})
         return result
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether there are results with every stage that they are of: one that was damaged may have been deleted."""
+    file, store = folder / SUMMARY, Store(folder)
+    return file.exists() and all(store.has(name) for name in checked_summary(read_json(file), file)["stages"])
 
 
 def _facts(case: Case, method: str) -> dict[str, str | float | None]:
@@ -160,8 +167,9 @@ def _compute(case: Case, folder: Path, method: str, progress: Progress, cluster:
     raw = finish.raw_draws(under_way, sampled)
     checks = run_checks(under_way, sampled, reduction, raw)
     quality = finish.generator_quality(under_way, sampled, raw)
-    finish.write_free_energy(folder / "free_energy.csv", sampled.estimate.surface, known=sampled.stationary)
-    write_closures(folder / "closure.csv", reduction.tables)
+    with room_needed(folder):
+        finish.write_free_energy(folder / "free_energy.csv", sampled.estimate.surface, known=sampled.stationary)
+        write_closures(folder / "closure.csv", reduction.tables)
     stored = sum(cost["wall_seconds"] for cost in under_way.costs.values())
     summary = {
         "version": micromacro.__version__,
@@ -192,7 +200,8 @@ def _compute(case: Case, folder: Path, method: str, progress: Progress, cluster:
     mixed = mixed_environments(store.provenance)
     summary["notes"] = _notes(case, sampled, method) + _no_closure(closing.attrs.get("no_closure", ""))
     summary["notes"] += [mixed] if mixed else []
-    finish.write_summary(folder / SUMMARY, summary)
+    with room_needed(folder):
+        finish.write_summary(folder / SUMMARY, summary)
     return Result(folder, case, summary)
 
 
@@ -326,7 +335,9 @@ def _engine(folder: Path, case: Case, method: str, cluster: Cluster | None) -> E
     stored = read_json(path) if path.exists() else {}
     engine = stages.engine_for(case, stored.get("platform"), cluster)
     settings = _settings(case, method) | {"platform": engine.platform}
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if settings != stored:
+        with room_needed(folder):
+            written_whole(path, json.dumps(settings, indent=2))
     return engine
 
 

@@ -100,6 +100,8 @@ class Run:
         found = self.store.has(name)
         if found:
             record = self.store.read(name)
+            # a kill may have come between the end of the stage and that of its journal
+            self.store.journal(name).discard()
             self.engine.evaluations += int(number_in(record.attrs, "force_evaluations"))
         else:
             began, before = time.monotonic(), self.engine.evaluations

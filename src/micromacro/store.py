@@ -22,6 +22,17 @@ FORMAT = 2
 """Of the store; another number is another layout."""
 
 
+@contextmanager
+def room_needed(folder: Path) -> Iterator[None]:
+    """Tell what to do where something could not be written. **Raises:** `StoreError` in place of `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{folder} could not be written: {error}. Free some space, and go on with --resume."
+        ) from error
+
+
 class Store:
     """The stages of a run under `OUT/store`, itself a zarr group whose attributes say where the stages come from.
 

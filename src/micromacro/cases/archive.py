@@ -75,6 +75,7 @@ def archive_case(path_or_name: str | Path, overrides: Sequence[str], folder: Pat
         target = partial / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)

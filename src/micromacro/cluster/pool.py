@@ -227,9 +227,13 @@ class ClusterPool:
         given_up = [future for own in hung.values() for future in own] or list(under_way)
         for future in given_up:
             _note(under_way[future], f"no answer in {self._silence:.0f} s")
+            for task in under_way[future]:
+                task.avoid.update(worker for worker, own in hung.items() if future in own)
         self._client.cancel(given_up)
         if hung:
-            self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
+            # one that has left, or that nobody would start again, is avoided by the task alone
+            with suppress(ValueError, KeyError):
+                self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
         return given_up
 
     def _fetched(self, ended: list[Future]) -> dict[Future, Answered]:
@@ -250,17 +254,19 @@ class ClusterPool:
         """Tasks with their answers, but for those that must be tried again."""
         try:
             found: Answered = fetched or future.result(timeout=self._silence)
-        except (CancelledError, KeyError) as error:
+        except CancelledError as error:
             _lose(bundle, str(error))
             return []
         except (CommClosedError, TimeoutError) as error:
+            if future.status == "error":
+                _note(bundle, _first_line(error))
+                return []
             if self._client.status != "running":
                 raise CommClosedError(str(error)) from error
             _lose(bundle, str(error))
             return []
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            _note(bundle, f"{type(error).__name__}: {first}")
+            _note(bundle, _first_line(error))
             return []
         self._longest = max(found.seconds, self._longest or 0.0)
         believed = []
@@ -271,6 +277,10 @@ class ClusterPool:
                 task.poor = one
                 task.avoid.add(found.worker)
         return believed
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _note(bundle: Bundle, failure: str) -> None:

@@ -30,6 +30,7 @@ def joined(observe: Callable, segments: list[Segment]) -> Segment:
     parts = [_first_copies(segment) for segment in segments[begin:]]
     if len(parts) == 1:
         return parts[0]
+    parts = [_thinned(part, max(1, round(last.interval / part.interval))) for part in parts]
     frames = join_frames([part.frames for part in parts])
     cut = equilibrated(observe, last.windows, frames, exchanged=last.exchanged)
     moves = {name: _stacked([getattr(part, name) for part in parts]) for name in ("log_weight", "log_weight_before")}
@@ -50,6 +51,13 @@ def _first_copies(segment: Segment) -> Segment:
     }
     start = None if segment.start is None else segment.start[first]
     return replace(segment, frames=kept, first=segment.first[first], window=None, start=start, **moves)
+
+
+def _thinned(segment: Segment, every: int) -> Segment:
+    """Every so many frames, so that those of all rounds are as far apart."""
+    frames = segment.frames
+    kept = Frames(frames.position[::every], frames.coarse[::every], frames.log_density[::every], frames.acceptance)
+    return replace(segment, frames=kept)
 
 
 def _stacked(parts: list[np.ndarray | None]) -> np.ndarray | None:

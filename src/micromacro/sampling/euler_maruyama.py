@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -215,7 +216,8 @@ def advance_blocks(
 
     **Returns:** states at the end `(walkers, D)` and those at every edge but the first `(edges - 1, walkers, D)`.
     """
-    legs = _legs(edges)
+    refined, wanted = _refined(edges)
+    legs = _legs(refined)
     finals, saves = [], []
     for number, states in enumerate(blocks):
         block = states
@@ -227,8 +229,14 @@ def advance_blocks(
             )
             saved.append(found)
         finals.append(block)
-        saves.append(np.concatenate(saved)[: len(edges) - 1])
+        saves.append(np.concatenate(saved)[wanted])
     return np.concatenate(finals), np.concatenate(saves, axis=1)
+
+
+def _refined(edges: Int[np.ndarray, "edges"]) -> tuple[Int[np.ndarray, "more"], Int[np.ndarray, "segments"]]:
+    """Edges with others between those that are more than `LEG` steps apart, and which segments end at the old ones."""
+    parts = [np.linspace(a, b, -(-(b - a) // LEG) + 1 if b > a else 2).astype(int)[1:] for a, b in pairwise(edges)]
+    return np.concatenate([edges[:1], *parts]), np.cumsum([len(part) for part in parts]) - 1
 
 
 def _legs(edges: Int[np.ndarray, "edges"]) -> list[np.ndarray]:

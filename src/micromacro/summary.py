@@ -52,7 +52,7 @@ class Summary(Cost):
     stages: dict[str, Cost]
     basins: dict[str, Basin]
     consistency: dict[str, Verdict]
-    rounds: list[dict[str, Figure]] = Field(default_factory=list)
+    rounds: list[dict[str, Figure | list[int]]] = Field(default_factory=list)
     hidden_barriers: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     last_generator: Annotated[str, Field(pattern=r"^\w+$")] | None = None

@@ -20,6 +20,7 @@ from micromacro.coupling import checks
 from micromacro.coupling.estimate import conditional_inefficiency, free_energy_table
 from micromacro.coupling.judging import Quality, judge_draws, judge_weights
 from micromacro.coupling.weights import generator_free_energy
+from micromacro.durable_files import written_whole
 from micromacro.estimates.surface import FreeEnergySurface, basin_free_energies
 from micromacro.molecular_closure import closure_of_molecule
 from micromacro.molecules.system import MolecularSystem
@@ -221,9 +222,7 @@ def write_free_energy(path: Path, surface: FreeEnergySurface, *, known: bool) ->
 
 def write_summary(path: Path, summary: dict) -> None:
     """`summary.json`, written whole or not at all: its presence says that the run is finished."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    written_whole(path, json.dumps(summary, indent=2, ensure_ascii=False))
 
 
 def reservoir_table(coarse: CoarseVariable, record: xr.Dataset, padding: int):

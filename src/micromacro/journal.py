@@ -8,7 +8,6 @@ Answers gather in memory for a second at most and are written as one file: a zip
 sums of the format, renamed when it is complete.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -25,6 +24,7 @@ import numpy as np
 import zarr
 from zarr.storage import ZipStore
 
+from micromacro.durable_files import settle
 from micromacro.errors import StoreError
 from micromacro.reading import MOST_CASE_BYTES, parse_json
 from micromacro.stored_arrays import BYTES
@@ -229,22 +229,3 @@ def _damaged(file: Path, error: Exception) -> StoreError:
     how = "not an archive" if isinstance(error, zipfile.BadZipFile) else error
     remedy = f"Delete {file} and go on with --resume: its part of the work is done again."
     return StoreError(f"{file} cannot be read: {how}. {remedy}")
-
-
-def settle(path: Path) -> dict[str, str]:
-    """See to it that files are on the disk, not only on their way; their SHA-256 sums by name, in case of a folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    sums = {}
-    for file in files:
-        with open(file, "rb") as opened:
-            sums[str(file.relative_to(path))] = hashlib.file_digest(opened, "sha256").hexdigest()
-            os.fsync(opened.fileno())
-    return sums
-
-
-def written_whole(file: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    settle(partial)
-    os.replace(partial, file)

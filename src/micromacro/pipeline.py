@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -92,10 +91,7 @@ class Sampled:
         counts = [windows.count for windows in self.estimate.bias.states]
         number = len(counts) - 1
         for index, windows in enumerate(self.estimate.bias.states):
-            if windows.count == self.last.windows.count and all(
-                np.array_equal(a, b)
-                for a, b in zip(jax.tree.leaves(windows), jax.tree.leaves(self.last.windows), strict=True)
-            ):
+            if windows.same_as(self.last.windows):
                 number = index
         begin = sum(counts[:number])
         return slice(begin, min(begin + counts[number], total))

@@ -29,12 +29,12 @@ from micromacro.coarsening import check_learning, learn_coarse, learned_case
 from micromacro.coupling.learning import AnyGenerator
 from micromacro.coupling.lifting import LocalDynamics, Reservoir, lift_exact, lift_healed
 from micromacro.coupling.pairs import padding_cells
+from micromacro.durable_files import written_whole
 from micromacro.errors import InputError, StoreError
 from micromacro.estimates.surface import FreeEnergySurface, coarse_grid
 from micromacro.exploring import ADAPTIVE
 from micromacro.generators.completed import CompletedGenerator
 from micromacro.generators.generator import Generator
-from micromacro.journal import written_whole
 from micromacro.long_run import sample_long_run
 from micromacro.molecular_passages import passages
 from micromacro.molecules.imported import read_own_data

@@ -1,6 +1,5 @@
 """Results on disk: one zarr group a stage, written whole or not at all, checked when read, readable with xarray."""
 
-import hashlib
 import json
 import os
 import platform
@@ -13,8 +12,9 @@ from pathlib import Path
 import xarray as xr
 from filelock import FileLock, Timeout
 
+from micromacro.durable_files import check_sums, settle, written_whole
 from micromacro.errors import StoreError
-from micromacro.journal import Journal, settle, written_whole
+from micromacro.journal import Journal
 from micromacro.reading import read_json
 from micromacro.stored_arrays import check_arrays
 
@@ -133,7 +133,8 @@ class Store:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 dataset.to_zarr(partial, consolidated=False)
-            written_whole(self._sums(name), json.dumps(settle(partial), indent=1))
+            settle(partial)
+            written_whole(self._sums(name), json.dumps(check_sums(partial), indent=1))
             os.replace(partial, self._final(name))
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -160,11 +161,7 @@ class Store:
         try:
             check_arrays(self._final(name))
             wanted = read_json(self._sums(name))
-            found = {
-                str(file.relative_to(self._final(name))): hashlib.sha256(file.read_bytes()).hexdigest()
-                for file in self._final(name).rglob("*")
-                if not file.is_dir()
-            }
+            found = check_sums(self._final(name))
         except (OSError, StoreError) as error:
             raise self._damaged(name, str(error)) from error
         if found != wanted:

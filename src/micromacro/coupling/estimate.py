@@ -172,17 +172,12 @@ def _distinct_states(windows: list[Windows]) -> tuple[list[Windows], list[int]]:
     states: list[Windows] = []
     offsets: list[int] = []
     for one in windows:
-        same = next((i for i, known in enumerate(states) if _equal(one, known)), None)
+        same = next((i for i, known in enumerate(states) if one.same_as(known)), None)
         if same is None:
             states.append(one)
             same = len(states) - 1
         offsets.append(sum(known.count for known in states[:same]))
     return states, offsets
-
-
-def _equal(first: Windows, second: Windows) -> bool:
-    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    return all(np.array_equal(a, b) for a, b in leaves)
 
 
 def _bridge(segments: Sequence[Segment], offsets: list[int]) -> Bridge | None:

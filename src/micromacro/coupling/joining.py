@@ -3,19 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import jax
 import numpy as np
 
 from micromacro.coupling.allocation import first_columns
 from micromacro.coupling.estimate import Segment, equilibrated
 from micromacro.sampling.production import Frames, join_frames
-from micromacro.sampling.windows import Windows
-
-
-def same_windows(first: Windows, second: Windows) -> bool:
-    """Whether two sets of windows are one and the same bias."""
-    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    return all(np.array_equal(a, b) for a, b in leaves)
 
 
 def joined(observe: Callable, segments: list[Segment]) -> Segment:
@@ -25,7 +17,7 @@ def joined(observe: Callable, segments: list[Segment]) -> Segment:
     """
     last = segments[-1]
     begin = len(segments) - 1
-    while begin > 0 and same_windows(segments[begin - 1].windows, last.windows):
+    while begin > 0 and segments[begin - 1].windows.same_as(last.windows):
         begin -= 1
     parts = [_first_copies(segment) for segment in segments[begin:]]
     if len(parts) == 1:

@@ -39,6 +39,11 @@ class Windows:
         """Windows by their places, each as often as it is named."""
         return Windows(self.centers[index], self.stiffness, self.flattening)
 
+    def same_as(self, other: "Windows") -> bool:
+        """Whether the other ones are one and the same bias."""
+        leaves = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
+        return all(np.array_equal(a, b) for a, b in leaves)
+
     @property
     def width(self) -> Float[np.ndarray, "d"]:
         """The blur s = κ^(-1/2), `(d,)`."""

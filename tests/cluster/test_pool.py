@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from micromacro.cluster import pool as module
 from micromacro.cluster.connect import connected
 from micromacro.cluster.pool import ClusterPool
 from micromacro.errors import ClusterError
@@ -94,6 +96,23 @@ def test_a_worker_that_hangs_is_given_up(cluster, tmp_path):
     began = time.monotonic()
     assert doubled(pool.run("hang_once", *tasks(4)))
     assert time.monotonic() - began < 60
+
+
+def test_a_frozen_worker_is_given_up_also_while_it_is_sent_to(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_ANSWER", 2.0)
+    pool = ClusterPool(cluster.client, partial(Toy, tmp_path), patience=3.0)
+    pool.run("double", *tasks(4))
+    (frozen, *_) = cluster.client.run(os.getpid).values()
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        large = [{"x": np.full(10**6, float(number))} for number in range(8)]
+        answers = pool.run("double", large, [str(number) for number in range(8)])
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
+    assert all(np.all(answer[0] == 2.0 * number) for number, answer in enumerate(answers))
+    assert time.monotonic() - began < 120
 
 
 def test_what_no_worker_makes_a_number_is_believed(pool):

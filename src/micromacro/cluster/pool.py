@@ -1,5 +1,7 @@
 """Tasks done by the workers of a dask cluster: tried again elsewhere where one fails, reported by name where all do."""
 
+import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -27,6 +29,8 @@ FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
 """Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
 SECONDS_BETWEEN_LOOKS = 0.5
 ATTEMPTS_TO_SEND = 40
+SECONDS_TO_ANSWER = 10.0
+"""In which a worker that is not frozen says who it is, also while it computes."""
 BUNDLES = 2
 """Messages to each worker and call that tasks travel in: each costs some milliseconds, however small its tasks."""
 
@@ -165,16 +169,46 @@ class ClusterPool:
         for attempt in range(ATTEMPTS_TO_SEND):
             try:
                 return self._everything_published(), self._scattered(arguments)
-            except (CommClosedError, OSError, TimeoutError):
+            except (CommClosedError, OSError) as error:
                 if self._client.status != "running" or attempt == ATTEMPTS_TO_SEND - 1:
                     raise
+                if isinstance(error, TimeoutError):
+                    self._restart(self._frozen())
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         raise AssertionError
 
     def _scattered(self, contents: list[Any], *, everywhere: bool = False) -> list[Future]:
-        found = self._client.scatter(contents, direct=True, broadcast=everywhere, hash=False)
-        assert isinstance(found, list)
-        return found
+        async def scattered() -> Any:
+            settings = {"direct": True, "broadcast": everywhere, "hash": False, "asynchronous": True}
+            sent: Any = self._client.scatter(contents, **settings)
+            return await sent
+
+        # scatter itself waits for a frozen worker without an end
+        return self._client.sync(scattered, callback_timeout=self._silence)  # type: ignore[return-value]
+
+    def _frozen(self) -> list[str]:
+        """Workers that do not answer a simple question in time."""
+
+        async def frozen(worker: str) -> bool:
+            asked: Any = self._client.run(os.getpid, workers=[worker], on_error="return", asynchronous=True)
+            try:
+                await asyncio.wait_for(asked, SECONDS_TO_ANSWER)
+            except (TimeoutError, OSError):
+                return True
+            return False
+
+        async def of_all(workers: list[str]) -> list[bool]:
+            return await asyncio.gather(*(frozen(worker) for worker in workers))
+
+        workers = sorted(self._workers())
+        answers: Any = self._client.sync(of_all, workers)
+        return [worker for worker, silent in zip(workers, answers, strict=True) if silent]
+
+    def _restart(self, workers: list[str]) -> None:
+        # one that has left, or that nobody would start again, stays away
+        with suppress(ValueError, KeyError):
+            if workers:
+                self._client.restart_workers(workers, timeout=30, raise_for_error=False)
 
     def _everything_published(self) -> list[Future]:
         """The function that makes simulators, and what they must be told, each on a worker at least."""
@@ -230,10 +264,7 @@ class ClusterPool:
             for task in under_way[future]:
                 task.avoid.update(worker for worker, own in hung.items() if future in own)
         self._client.cancel(given_up)
-        if hung:
-            # one that has left, or that nobody would start again, is avoided by the task alone
-            with suppress(ValueError, KeyError):
-                self._client.restart_workers(list(hung), timeout=30, raise_for_error=False)
+        self._restart(list(hung))
         return given_up
 
     def _fetched(self, ended: list[Future]) -> dict[Future, Answered]:

@@ -61,3 +61,12 @@ def test_rounds_under_another_bias_are_not_joined():
     other = Windows(WINDOWS.centers + 0.1, WINDOWS.stiffness, WINDOWS.flattening)
     found = joined(identity, [replace(segment(rng, [1, 1]), windows=other), segment(rng, [1, 2])])
     assert found.frames.position.shape == (40, 2, WALKERS, 1)
+
+
+def test_rounds_of_wider_frames_are_judged_at_equal_distance():
+    rng = np.random.default_rng(4)
+    close, wide = segment(rng, [1, 1], interval=2), segment(rng, [1, 1], interval=8)
+    found = joined(identity, [close, wide])
+    assert found.interval == 8
+    np.testing.assert_array_equal(found.frames.position[:10], close.frames.position[::4])
+    np.testing.assert_array_equal(found.frames.position[10:], wide.frames.position)

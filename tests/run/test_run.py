@@ -197,6 +197,14 @@ def test_a_corrupt_stage_is_one_clear_message(coupled, tmp_path):
         _ = Result.load(copy, coupled.case).closure
 
 
+def test_a_finished_run_whose_damaged_stage_was_deleted_computes_it_again(umbrella, tmp_path):
+    copy = tmp_path / "out"
+    shutil.copytree(umbrella.path, copy)
+    shutil.rmtree(copy / "store" / "close.zarr")
+    again = run(umbrella.case, copy, method="umbrella", resume=True)
+    np.testing.assert_array_equal(again.closure.drift, umbrella.closure.drift)
+
+
 def test_a_periodic_coarse_variable(ring):
     surface = ring.free_energy
     angle = surface.grid.points[:, 0]

@@ -14,15 +14,17 @@ from micromacro.cases.case import BiasSettings, Case, CloseSettings, CoupleSetti
 from micromacro.cases.file import load_case
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling.allocation import Spending, share_copies
+from micromacro.coupling.estimate import Segment
 from micromacro.errors import BudgetError, InputError
 from micromacro.progress import Progress
-from micromacro.round_sizes import COPIES, Affordable, first_size
+from micromacro.round_sizes import COPIES, Affordable, first_size, next_size
 from micromacro.run import run
+from micromacro.sampling.production import Frames
 from micromacro.sampling.table import zero_table
 from micromacro.sampling.windows import Windows
 from micromacro.store import Store
 from micromacro.systems.model import OverdampedSystem
-from micromacro.target import Reached, verdict
+from micromacro.target import UNKNOWN, Reached, verdict
 
 BASINS = {"left": (np.array([-1.6]), np.array([0.0])), "right": (np.array([0.0]), np.array([1.6]))}
 
@@ -96,6 +98,19 @@ def test_a_run_with_a_target_goes_on_where_it_was_interrupted(adaptive, tmp_path
 def test_a_run_that_is_resumed_keeps_its_target(adaptive):
     with pytest.raises(InputError, match="resumed"):
         run(small(0.1), adaptive.path, method="umbrella", resume=True)
+
+
+def test_where_nothing_is_known_of_the_error_all_windows_get_the_work_that_there_may_be():
+    case, walkers = small(0.1), 8
+    frames = Frames(
+        np.zeros((10, 6, walkers, 2)), np.zeros((10, 6, walkers, 1)), np.zeros((10, 6, walkers)), np.ones(6)
+    )
+    windows = Windows(jnp.linspace(-1.5, 1.5, 6)[:, None], jnp.array([30.0]), zero_table(case.coarse, 8))
+    segment = Segment(windows, frames, np.zeros(6, int), interval=40)
+    found = next_size(case, windows, walkers, [segment], UNKNOWN, Affordable(10, None), 0)
+    assert found is not None
+    assert found.columns.tolist() == list(range(6))
+    assert found.steps == 2 * 10 * 40
 
 
 @pytest.mark.slow

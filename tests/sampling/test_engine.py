@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from micromacro.sampling.engine import Engine, JaxEngine
+from micromacro.sampling.parts import parts
 from micromacro.sampling.production import run_chunks
 from micromacro.sampling.table import zero_table
 from micromacro.sampling.tuning import adapt, first_tuning
@@ -24,6 +25,27 @@ def line(known):
         engine, windows, engine.start(windows, start), first_tuning(5, 2), jax.random.key(1), 12, rescale=True
     )
     return coarse, engine, windows, tuned
+
+
+def test_parts_come_back_in_their_places(known):
+    """Every walker of a batch in many parts is under its own window, and counts in that window's acceptance."""
+    coarse = known.coarse_variable([-1.5], [1.5], (False,))
+    engine = JaxEngine(known.system(known.quartic, [[-1.0, -0.5]]), coarse)
+    for count, walkers in ((8, 128), (2, 700)):
+        assert len(parts(count, walkers, 2, 600)) > 2
+        windows = Windows(jnp.linspace(-1.5, 1.5, count)[:, None], jnp.array([200.0]), zero_table(coarse, 20))
+        begun = engine.start(windows, jnp.zeros((count, walkers, 2)) + windows.centers[:, None])
+        tuning = first_tuning(count, 2)
+        # the last window moves by steps of which hardly any is accepted
+        tuning = tuning._replace(step_size=tuning.step_size.at[-1].set(50.0))
+        last, chunk = engine.advance(windows, tuning, begun, jax.random.key(0), 2, 300)
+        for one, other in zip(last, engine.start(windows, last.position), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(chunk.position[-1], last.position)
+        np.testing.assert_array_equal(chunk.coarse[..., 0], chunk.position[..., 0])
+        assert chunk.acceptance[-1] < 0.5 < np.min(chunk.acceptance[:-1])
+        states = np.asarray(last.position[:-1]).reshape(-1, 2)
+        assert len(np.unique(states, axis=0)) == len(states)
 
 
 def fresh(engine):

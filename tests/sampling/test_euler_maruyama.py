@@ -7,7 +7,7 @@ import pytest
 
 from micromacro.errors import InputError
 from micromacro.sampling import euler_maruyama
-from micromacro.sampling.euler_maruyama import simulate
+from micromacro.sampling.euler_maruyama import Simulation, advance_blocks, simulate
 from micromacro.systems.model import OverdampedSystem
 
 STANDARD_ERRORS = 4.5
@@ -138,6 +138,22 @@ def test_the_result_depends_neither_on_threads_nor_on_what_is_saved(monkeypatch)
     assert unsaved.saved.shape == (0, 1000, 2)
     np.testing.assert_allclose(unsaved.final, many.final, rtol=1e-5, atol=1e-6)
     assert not np.allclose(many.final, simulate(restore, jnp.ones_like, states, 0.01, 50, jax.random.key(12)).final)
+
+
+@pytest.mark.parametrize("save_every", [None, 7, 40])
+def test_work_that_is_cut_into_legs_is_the_same_work(monkeypatch, save_every):
+    states = np.ones((500, 2))
+    whole = Simulation.of(states, 0.01, 100, KEY, save_every)
+    expected = whole.joined([advance_blocks(restore, jnp.ones_like, **task) for task in whole.tasks()])
+    monkeypatch.setattr(euler_maruyama, "LEG", 9)
+    calls: list[None] = []
+    cut = [advance_blocks(restore, jnp.ones_like, **task, go_on=lambda: calls.append(None)) for task in whole.tasks()]
+    found = whole.joined(cut)
+    np.testing.assert_allclose(found.final, expected.final, rtol=1e-12)
+    np.testing.assert_allclose(found.saved, expected.saved, rtol=1e-12)
+    simulated = simulate(restore, jnp.ones_like, states, 0.01, 100, KEY, save_every=save_every)
+    np.testing.assert_allclose(found.saved, simulated.saved, rtol=1e-12)
+    assert len(calls) >= 10 * whole.count
 
 
 def test_sixty_dimensions_have_sixty_independent_noises():

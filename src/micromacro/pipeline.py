@@ -34,7 +34,7 @@ from micromacro.sampling.engine import Tuning
 from micromacro.sampling.proposal import ConditionalProposal
 from micromacro.sampling.seeding import start_labels
 from micromacro.sampling.windows import Windows
-from micromacro.target import reached, verdict
+from micromacro.target import UNKNOWN, Reached, reached, verdict
 
 REFLATTEN = 1.0
 RETRAIN_BELOW = 0.85
@@ -124,13 +124,13 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     walkers, segments, history, judged = _standing(result, start), [], [], local
     generator: AnyGenerator | None = None
     flattened_by: np.ndarray | None = None
-    ended = "the rounds that a run may have are over"
+    ended, now = "the rounds that a run may have are over", rounds.error(current)
     for number in range(1, most_rounds(case) + 1):
         before = windows
         if not keeps_windows(case, number):
             windows, flattened_by = _reflatten(windows, current, flattened_by)
             windows, walkers = _add_windows(run, windows, walkers, current, judged, budget.part)
-        size = rounds.size(number, windows, walkers.count, segments, current, goes_on=windows is before)
+        size = rounds.size(number, windows, walkers.count, segments, now, goes_on=windows is before)
         if size is None:
             ended = rounds.limit
             break
@@ -142,9 +142,9 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         walkers = _standing(result, start)
         judged = joined(case.system.observe, segments) if case.target.sizes_rounds else segments[-1]
         previous, current = current, estimate(coarse, segments, padding)
-        change = surface_change(previous, current)
-        history.append(_round_row(number, result, change, windows) | rounds.row(size, current))
-        if number > 1 and rounds.enough(change, current) and not _unsettled(run, judged, current, start):
+        change, now = surface_change(previous, current), rounds.error(current)
+        history.append(_round_row(number, result, change, windows) | rounds.row(size, now))
+        if number > 1 and rounds.enough(change, now) and not _unsettled(run, judged, current, start):
             ended = ""
             break
     if not segments:
@@ -155,7 +155,7 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
     found = Sampled(segments, current, start, windows.width, scale, generator, weights, tuple(history), local)
     if not case.target.sizes_rounds:
         return found
-    row = verdict(case.target, reached(case, current), _unsettled(run, judged, current, start), ended)
+    row = verdict(case.target, now, _unsettled(run, judged, current, start), ended)
     return replace(found, judged=judged, target=row | {"allocation": allocation_of(case)})
 
 
@@ -177,7 +177,7 @@ class _Rounds:
         return f"a run without a budget ends after {MOST_WORK} times the steps and rounds of its case"
 
     def size(
-        self, number: int, windows: Windows, walkers: int, segments: list[Segment], current: Estimate, *, goes_on: bool
+        self, number: int, windows: Windows, walkers: int, segments: list[Segment], now: Reached, *, goes_on: bool
     ) -> RoundSize | None:
         """The next round; `None` where there is to be none. `goes_on`: whether in the windows of the round before."""
         case = self.run.case
@@ -189,23 +189,25 @@ class _Rounds:
         shared = left if case.target.error is None else 1
         if number == 1:
             return first_size(case, windows, walkers, affordable, rounds_left=shared)
-        now = reached(case, current)
         return next_size(case, windows, walkers, segments, now, affordable, chunks, rounds_left=shared)
 
-    def enough(self, change: float, current: Estimate) -> bool:
+    def error(self, current: Estimate) -> Reached:
+        """What is reached by now, where rounds have a size of their own."""
+        return reached(self.run.case, current) if self.run.case.target.sizes_rounds else UNKNOWN
+
+    def enough(self, change: float, now: Reached) -> bool:
         """Whether the result is good enough for the run to end, as far as errors say."""
         target = self.run.case.target
         if target.error is None:
             return change < self.run.case.couple.tolerance
-        return reached(self.run.case, current).error <= target.error
+        return now.error <= target.error
 
-    def row(self, size: RoundSize, current: Estimate) -> dict:
+    def row(self, size: RoundSize, now: Reached) -> dict:
         """What the list of rounds says besides, where rounds have a size of their own."""
         if not self.run.case.target.sizes_rounds:
             return {}
-        error = reached(self.run.case, current).error
         copies = np.bincount(size.columns)
-        return {"stderr": error if np.isfinite(error) else None, "steps": size.steps, "copies": copies.tolist()}
+        return {"stderr": now.error if np.isfinite(now.error) else None, "steps": size.steps, "copies": copies.tolist()}
 
     @property
     def _left(self) -> int | None:

@@ -10,9 +10,30 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 import jax
 import pytest
 
+from micromacro import progress
+from micromacro.watching import run_log
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_code_is_let_go():
     """Thousands of compiled functions in one process exhaust the maps of memory that the system allows it."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The time that progress and the log of a run go by."""
+    clock = Clock()
+    for module in (progress, run_log):
+        monkeypatch.setattr(module, "time", clock)
+    return clock

@@ -2,24 +2,7 @@ import io
 
 import pytest
 
-from micromacro import progress
 from micromacro.progress import Progress
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    return clock
 
 
 class Terminal(io.StringIO):

@@ -21,9 +21,10 @@ SECONDS_OF_CEILING = 3.0
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of every repeat, and the calls of pools, by number of workers."""
+    """Seconds of every repeat, and of one more in which the calls of pools were watched, by number of workers."""
 
     seconds: dict[int, list[float]]
+    watched: dict[int, float]
     calls: dict[int, list[Call]]
     ceiling: float
 
@@ -43,9 +44,9 @@ def pinned_cluster(workers: int) -> Iterator[DaskCluster]:
         yield cluster
 
 
-def measure(workload: Workload, calls: int, repeats: int) -> Measured:
-    """Time `calls` calls in each repeat; the first repeat, of one call, starts and compiles everything."""
-    print(f"\n{workload.described()}; {calls} calls a repeat, {workload.walker_steps:,} walker-steps a call")
+def measure(workload: Workload, wanted: float, repeats: int) -> Measured:
+    """Time as many calls in each repeat as one worker does in `wanted` seconds, once everything is compiled."""
+    print(f"\n{workload.described()}, {workload.walker_steps:,} walker-steps a call")
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with ExitStack() as stack:
         watched = {count: WatchedCluster(stack.enter_context(pinned_cluster(count))) for count in seconds}
@@ -56,14 +57,25 @@ def measure(workload: Workload, calls: int, repeats: int) -> Measured:
             ready[count](0)
             print(f"  {count} worker(s): start, compilation and the first call {time.perf_counter() - began:.1f} s")
             cluster.pools[0].calls.clear()
+            cluster.pools[0].watching = False
+        calls = max(1, round(wanted / _timed(ready[1], 1, 1)))
+        print(f"  {calls} calls a repeat", flush=True)
         for repeat in range(repeats):
             for count, call in ready.items():
-                began = time.perf_counter()
-                for number in range(calls):
-                    call(1 + repeat * calls + number)
-                seconds[count].append(time.perf_counter() - began)
+                seconds[count].append(_timed(call, 1 + repeat * calls, calls))
+        looked_at = {}
+        for count, call in ready.items():
+            watched[count].pools[0].watching = True
+            looked_at[count] = _timed(call, 1 + repeats * calls, calls)
         top = ceiling(watched[2].cluster.client, watched[2].pools[0])
-    return Measured(seconds, {count: cluster.pools[0].calls for count, cluster in watched.items()}, top)
+    return Measured(seconds, looked_at, {count: cluster.pools[0].calls for count, cluster in watched.items()}, top)
+
+
+def _timed(call: Callable[[int], None], first: int, calls: int) -> float:
+    began = time.perf_counter()
+    for number in range(first, first + calls):
+        call(number)
+    return time.perf_counter() - began
 
 
 def ceiling(client: Client, pool: WatchedPool) -> float:
@@ -83,7 +95,7 @@ def table(measured: Measured, required: float) -> bool:
     for count, times in measured.seconds.items():
         calls = measured.calls[count]
         tasks = [duration for call in calls for duration in call.durations]
-        outside = 1 - sum(call.seconds for call in calls) / sum(times)
+        outside = 1 - sum(call.seconds for call in calls) / measured.watched[count]
         print(
             f"  {count} worker(s): {statistics.median(times):.3f} s (best {min(times):.3f}); "
             f"{len(tasks) / len(calls):.0f} messages a call "

@@ -88,8 +88,3 @@ def validate_resting(
                 rested(watched, 2 * workers, seconds, *sizes)
             calls = watched.pools[0].calls[1:]
         held_against(f"waiting {seconds:g} s", calls, workers, found[workers])
-
-
-def longer(recorded: Sequence[float], times: float) -> list[float]:
-    """The times of tasks with so many times as many steps."""
-    return [times * duration for duration in recorded]

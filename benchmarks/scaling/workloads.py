@@ -75,9 +75,11 @@ class Workload:
         return replace(self.case, bias=replace(self.case.bias, windows=self.windows))
 
 
-def dipeptide() -> Workload:
-    """The alanine dipeptide in vacuum: the cycles of a round of its default run, as its budget allows them."""
+def dipeptide(longer: int = 1) -> Workload:
+    """The alanine dipeptide in vacuum: the cycles of a round of its default run, with `longer` times its budget."""
     case = load_case("alanine-dipeptide-vacuum", [])
+    assert case.budget is not None
+    case = replace(case, budget=longer * case.budget, bias=replace(case.bias, steps=longer * case.bias.steps))
     sizes = plan.plan_windows(case, np.array([SPREAD]))
     batch = sizes.per_dimension * sizes.walkers
     overhead = plan.round_overhead(plan.cycles_for(case), coupled=True, chunk=plan.chunk_steps(case))
@@ -85,7 +87,8 @@ def dipeptide() -> Workload:
     assert isinstance(case.system, MolecularSystem)
     platform = measured_platform(case.system, 1)
     schedule = plan.schedule(case, steps, batch)
-    return Workload("alanine dipeptide", case, sizes.per_dimension, sizes.walkers, schedule, platform)
+    name = "alanine dipeptide" + (f", {longer} times its default budget" if longer > 1 else "")
+    return Workload(name, case, sizes.per_dimension, sizes.walkers, schedule, platform)
 
 
 def baths(walkers: int) -> Workload:

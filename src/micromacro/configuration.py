@@ -1,8 +1,13 @@
-"""How JAX is set up: 64-bit numbers and a compilation cache that survives the process.
+"""How JAX is set up: 64-bit numbers, a compilation cache that survives the process, one thread for each computation.
 
 Importing any numerical part of micromacro switches JAX to 64-bit numbers for the whole process: free energies of hidden
 wells are differences of large numbers. Every such package calls `configure` in its `__init__`, which Python runs
 before any module of it, so none of our arrays is made before.
+
+A computation of JAX on processors has one thread. With a pool of two, as on two cores, JAX 0.10 waits for itself
+without an end where a loop holds linear algebra in some tens of dimensions, as potentials of users may. Computations
+side by side fill the cores instead (`sampling.threads`), and no rounding depends on how many there are. Training takes
+up to a quarter longer for it.
 """
 
 import os
@@ -12,7 +17,11 @@ COMPILATIONS_WORTH_KEEPING_SECONDS = 0.1
 
 
 def configure() -> None:
-    """Switch JAX to 64 bits and keep its compilations on disk; calling it again changes nothing."""
+    """Switch JAX to 64 bits and keep its compilations on disk; calling it again changes nothing.
+
+    Threads are as said above where JAX has computed nothing before, and the environment has no other `NPROC`.
+    """
+    os.environ.setdefault("NPROC", "1")
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -325,7 +325,7 @@ def _learned_stage(
     settings = EffectiveSettings()
 
     def compute(advance: Callable) -> xr.Dataset:
-        found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(602), advance)
+        found = fit_effective_dynamics(case.coarse, pairs, settings, run.key(602), advance, run.engine.recorder)
         table = found.table(dynamics.grid)
         record = xr.Dataset({"z": (("cell", "component"), table.z)}).assign(records.table_variables(table))
         check = found.residual_check

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from micromacro.cases.file import load_case
+from micromacro.closures import effective_members
+from micromacro.closures.effective import EffectiveSettings, fit_effective_dynamics
+from micromacro.closures.snapshots import SnapshotPairs
+from micromacro.journal import Journal
 from micromacro.sampling import openmm_tasks
 from micromacro.sampling.engine import JaxEngine
 from micromacro.sampling.openmm_engine import OpenMMEngine
 from micromacro.sampling.table import zero_table
+from micromacro.sampling.threads import Threads
 from micromacro.sampling.tuning import first_tuning
 from micromacro.sampling.windows import Windows
 
@@ -75,3 +80,50 @@ def test_walkers_of_a_molecule_do_the_same_in_this_process_and_on_a_cluster(clus
         begun = engine.start(windows, positions)
         found.append(engine.advance(windows, first_tuning(2, 1), begun, jax.random.key(0), 2, 10))
     equal(*found)
+
+
+def pairs_of(case) -> SnapshotPairs:
+    """Of an Ornstein–Uhlenbeck process along the coarse variable."""
+    rng = np.random.default_rng(0)
+    start = rng.uniform(-1.5, 1.5, (2000, 1))
+    return SnapshotPairs.between(case.coarse, start, 0.7 * start + 0.5 * rng.standard_normal(start.shape), 0.3)
+
+
+def test_independent_trainings_do_the_same_in_threads_and_on_a_cluster(cluster, wells):
+    pairs, settings = pairs_of(wells), EffectiveSettings(training_steps=250)
+    found = []
+    for one in (None, cluster):
+        engine = JaxEngine(wells.system, wells.coarse, cluster=one)
+        done = []
+        fit = fit_effective_dynamics(wells.coarse, pairs, settings, jax.random.key(0), done.append, engine.recorder)
+        found.append((fit.training.model, fit.training.loss, fit.training.validation))
+        assert sorted(done) == [62, 62, 63, 63]
+    equal(*found)
+
+
+def test_trainings_that_a_kill_has_left_done_are_not_done_again(wells, tmp_path, monkeypatch):
+    pairs, settings = pairs_of(wells), EffectiveSettings(training_steps=250)
+    engine = JaxEngine(wells.system, wells.coarse)
+    learned = []
+    train = effective_members.train
+
+    def counted(*arguments):
+        learned.append(len(arguments[5]))
+        if len(learned) == 3:
+            raise KeyboardInterrupt
+        return train(*arguments)
+
+    monkeypatch.setattr(effective_members, "train", counted)
+    monkeypatch.setattr(engine, "recorder", lambda make: engine._recorder.beside(Threads(make(), 1)))
+    fits = []
+    for interrupted in (True, False):
+        with Journal(tmp_path / "parts") as journal, engine.keeping(journal):
+            arguments = wells.coarse, pairs, settings, jax.random.key(0), lambda _: None, engine.recorder
+            if interrupted:
+                with pytest.raises(KeyboardInterrupt):
+                    fit_effective_dynamics(*arguments)
+            else:
+                fits.append(fit_effective_dynamics(*arguments))
+    assert learned == [2] * 5
+    whole = fit_effective_dynamics(wells.coarse, pairs, settings, jax.random.key(0))
+    equal(fits[0].training.model, whole.training.model)

@@ -1,5 +1,8 @@
 """The engine: what it counts, that it repeats itself, and that windows and swaps sample what they should."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -226,3 +229,37 @@ def test_windows_on_a_period_sample_across_the_seam(known):
     assert np.abs([known.z_scores(values[:, k], exact[k]) for k in range(4)]).max() < 4
     # the window on the seam holds both sides of it
     assert 0.1 < np.mean(frames.coarse[:, 0] > 0) < 0.9
+
+
+LINEAR_ALGEBRA = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.scipy.linalg import cho_solve
+from micromacro.coordinates.coarse import CoarseVariable
+from micromacro.sampling.engine import JaxEngine
+from micromacro.sampling.table import zero_table
+from micromacro.sampling.tuning import first_tuning
+from micromacro.sampling.windows import Windows
+from micromacro.systems.model import OverdampedSystem
+
+weights = jnp.asarray(np.random.default_rng(1).standard_normal((256, 40)) / 40**0.5)
+
+def potential(q):
+    matrix = jnp.eye(40) + 0.1 * jnp.outer(q, q)
+    factor = jnp.linalg.cholesky(matrix)
+    return q @ cho_solve((factor, True), q) + jnp.sum(jnp.tanh(weights @ q) * jnp.tanh(weights @ (matrix @ q)))
+
+coarse = CoarseVariable(lambda q: q[:1], np.array([-2.0]), np.array([2.0]), (False,))
+engine = JaxEngine(OverdampedSystem(potential, 40, np.zeros((1, 40)), time_step=1e-3), coarse)
+windows = Windows(jnp.linspace(-1.5, 1.5, 8)[:, None], jnp.array([40.0]), zero_table(coarse, 20))
+walkers = engine.start(windows, jnp.zeros((8, 64, 40)))
+_, chunk = engine.advance(windows, first_tuning(8, 40), walkers, jax.random.key(0), 5, 10)
+print(np.isfinite(np.asarray(chunk.log_density)).all())
+"""
+
+
+def test_linear_algebra_in_a_potential_comes_to_an_end():
+    """With threads of JAX's own it waits for itself; see `configuration`."""
+    found = subprocess.run(
+        [sys.executable, "-c", LINEAR_ALGEBRA], capture_output=True, text=True, timeout=180, check=True
+    )
+    assert found.stdout.strip() == "True"

@@ -12,22 +12,6 @@ from micromacro.watching import log_file, run_log
 from micromacro.watching.run_log import recorded
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(run_log, "time", clock)
-    return clock
-
-
 def logged(store) -> list[dict]:
     return log_file.read_events(store / log_file.LOG)
 

@@ -11,16 +11,16 @@ effective stochastic differential equations from microscopic simulations", Chaos
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from micromacro.closures.effective_dynamics import EffectiveDynamics, Ensemble, log_likelihood
-from micromacro.closures.effective_model import EffectiveModel
-from micromacro.closures.fisher_scoring import FisherScoring
+from micromacro.closures.effective_members import MemberTrainer, parts_of, tasks_of
 from micromacro.closures.residuals import check_coefficients, clustered_mean
 from micromacro.closures.scaling import LinearFit, Scaling, scaling_of
 from micromacro.closures.schemes import SCHEMES
@@ -29,7 +29,9 @@ from micromacro.closures.transition import Scheme
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.errors import InputError, PhysicsError
 from micromacro.estimates.correlation import kish_sample_size
-from micromacro.generators.training import Data, Trained, TrainingSettings, numpy_rng, train
+from micromacro.generators.training import Data, Trained, TrainingSettings, numpy_rng
+from micromacro.sampling.pool import Recorder
+from micromacro.sampling.threads import pool_of
 
 LEAST_CLUSTERS = 8
 """Fewer independent clusters give no standard error worth the name."""
@@ -74,23 +76,13 @@ class EffectiveSettings:
         return self.training_steps or (2000 if dimension == 1 else 1000)
 
 
-@dataclass(frozen=True)
-class ScaledLogDensity:
-    """The log density of a scaled displacement `(d,)` from a scaled start `(d,)` by a model, a lag being one."""
-
-    scheme: Scheme
-
-    def __call__(self, model: EffectiveModel, start: Float[Array, "d"], moved: Float[Array, "d"]) -> Float[Array, ""]:
-        """For one pair."""
-        return self.scheme.log_density(model, start, moved, 1.0)
-
-
 def fit_effective_dynamics(
     coarse: CoarseVariable,
     pairs: SnapshotPairs,
     settings: EffectiveSettings,
     key: Key[Array, ""],
     advance: Callable[[int], None] = lambda _: None,
+    recorder: Callable[[Callable[[], Any]], Recorder] = lambda make: Recorder(pool_of(make)),
 ) -> EffectiveDynamics:
     """Learn b and D from pairs.
 
@@ -98,6 +90,7 @@ def fit_effective_dynamics(
 
     - `pairs`: of one lag, between the fast and the slow time.
     - `advance`: called with the number of training steps just done, of `settings.all_steps(d)`.
+    - `recorder`: who trains the members, such as `Engine.recorder`; threads of this process where left out.
 
     **Raises:** `InputError` for fewer than eight clusters; `PhysicsError` where the likelihood stays not finite.
     """
@@ -109,7 +102,9 @@ def fit_effective_dynamics(
     held_out = held[cluster]
     share = np.where(held, 1.0, rng.exponential(size=(settings.members, len(clusters))))
     scaling = scaling_of(coarse, pairs)
-    trained = _train(settings, pairs, scaling, held_out, share[:, cluster], (model_key, training_key), advance)
+    trained = _train(
+        settings, pairs, scaling, held_out, share[:, cluster], (model_key, training_key), advance, recorder
+    )
     double = jax.tree.map(lambda leaf: leaf.astype(float) if eqx.is_inexact_array(leaf) else leaf, trained.model)
     return _judged(coarse, SCHEMES[settings.scheme], Ensemble(double, scaling), pairs, held_out, trained)
 
@@ -133,21 +128,29 @@ def _held_count(settings: EffectiveSettings, clusters: int) -> int:
     return min(max(1, round(settings.held_out * clusters)), clusters - 1)
 
 
-def _train(settings: EffectiveSettings, pairs: SnapshotPairs, scaling: Scaling, held_out, share, keys, advance):
-    """All members at once, each row weighted by the pair and by `share` `(members, n)`."""
-    linear, own_axis = LinearFit.of(scaling, pairs), settings.scheme == "milstein"
-
-    def build(key):
-        return EffectiveModel(linear, scaling.periodic, settings.width, settings.depth, own_axis, key)
-
-    models = eqx.filter_vmap(build)(jax.random.split(keys[0], settings.members))
+def _train(
+    settings: EffectiveSettings, pairs: SnapshotPairs, scaling: Scaling, held_out, share, keys, advance, recorder
+):
+    """All members, each row weighted by the pair and by `share` `(members, n)`."""
     data = Data(pairs.displacement / scaling.scale, scaling.position(pairs.start), held_out)
-    training = TrainingSettings(settings.all_steps(len(scaling.periodic)), settings.batch_size, settings.learning_rate)
-    precision = jnp.asarray(1 / kish_sample_size(np.where(held_out, 0.0, pairs.weight)), jnp.float32)
-    objective = FisherScoring(precision, ScaledLogDensity(SCHEMES[settings.scheme]))
-    member_keys = jax.random.split(keys[1], settings.members)
+    steps = settings.all_steps(len(scaling.periodic))
+    make = partial(
+        MemberTrainer,
+        settings.scheme,
+        scaling.periodic,
+        settings.width,
+        settings.depth,
+        LinearFit.of(scaling, pairs),
+        1 / kish_sample_size(np.where(held_out, 0.0, pairs.weight)),
+        TrainingSettings(steps, settings.batch_size, settings.learning_rate),
+    )
+    build_keys, train_keys = (jax.random.split(key, settings.members) for key in keys)
+    tasks = tasks_of(data, pairs.weight * share, build_keys, train_keys)
+    labels = [f"members from {part.start} on" for part in parts_of(settings.members)]
+    shares = np.diff(np.linspace(0, steps, len(tasks) + 1).astype(int))
     try:
-        return train(objective, models, data, pairs.weight * share, training, member_keys, advance)
+        answers = recorder(make).run("train", tasks, labels, lambda part: advance(int(shares[part])))
+        return make().joined(answers)
     except PhysicsError as error:
         raise PhysicsError(
             "the likelihood of the pairs is not finite, at ever smaller learning rates",

@@ -18,7 +18,7 @@ from micromacro.sampling.jax_simulator import JaxSimulator
 from micromacro.sampling.mala import Walker
 from micromacro.sampling.parts import Part, parts
 from micromacro.sampling.pool import Cluster, Journal, Recorder
-from micromacro.sampling.threads import Threads
+from micromacro.sampling.threads import Threads, pool_of
 from micromacro.sampling.tuned import Tuning as Tuning
 from micromacro.sampling.windows import Windows
 from micromacro.systems.model import System
@@ -58,6 +58,13 @@ class Engine(Protocol):
         self, name: str, asked: dict, compute: Callable[[], Sequence[np.ndarray | Array]]
     ) -> tuple[np.ndarray, ...]:
         """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
+        ...
+
+    def recorder(self, make: Callable[[], Any]) -> Recorder:
+        """Who does tasks that are no simulation, such as trainings: the same workers, with the same journal.
+
+        `make` makes what has the methods asked for, with an event `stopped`, where this process does them in threads.
+        """
         ...
 
     def close(self) -> None:
@@ -149,6 +156,10 @@ class JaxEngine:
     ) -> tuple[np.ndarray, ...]:
         """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
         return self._recorder.once(name, asked, compute)
+
+    def recorder(self, make: Callable[[], Any]) -> Recorder:
+        """Who does tasks that are no simulation: threads of this process, or the workers of the cluster."""
+        return self._recorder.beside(pool_of(make, self.cluster))
 
     @property
     def adjusted(self) -> bool:

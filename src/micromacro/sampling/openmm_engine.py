@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from micromacro.sampling.openmm_worker import Simulator
 from micromacro.sampling.pickling import by_value
 from micromacro.sampling.pool import Cluster, Journal, Recorder
 from micromacro.sampling.table import Table
+from micromacro.sampling.threads import pool_of
 from micromacro.sampling.windows import Windows
 
 FREE = "free"
@@ -104,6 +106,10 @@ class OpenMMEngine:
     ) -> tuple[np.ndarray, ...]:
         """Arrays computed by other than force evaluations, kept in the journal; `asked` is what they depend on."""
         return self._recorder.once(name, asked, compute)
+
+    def recorder(self, make: Callable[[], Any]) -> Recorder:
+        """Who does tasks that are no simulation: threads of this process, or the workers of the cluster."""
+        return self._recorder.beside(pool_of(make, self.cluster))
 
     @property
     def adjusted(self) -> bool:

@@ -88,18 +88,33 @@ class Recorder:
         finally:
             self._journal = None
 
-    def run(self, method: str, tasks: Sequence[dict], labels: Sequence[str]) -> list[tuple[np.ndarray, ...]]:
-        """The answers to all tasks, tuples of arrays, in their order."""
+    def beside(self, pool: Pool) -> "Recorder":
+        """One that asks another pool and has the same journal."""
+        other = Recorder(pool)
+        other._journal = self._journal
+        return other
+
+    def run(
+        self,
+        method: str,
+        tasks: Sequence[dict],
+        labels: Sequence[str],
+        answered: Callable[[int], None] = lambda _: None,
+    ) -> list[tuple[np.ndarray, ...]]:
+        """The answers to all tasks, tuples of arrays, in their order; `answered` is told the number of each."""
         journal = self._journal
         if journal is None:
-            return self.pool.run(method, tasks, labels)
+            return self.pool.run(method, tasks, labels, lambda number, _: answered(number))
         call = journal.next_call()
         questions = [question(method, task) for task in tasks]
         answers = [journal.find(call, part, asked) for part, asked in enumerate(questions)]
         missing = [part for part, answer in enumerate(answers) if answer is None]
+        for part in set(range(len(tasks))) - set(missing):
+            answered(part)
 
         def done(number: int, answer: tuple[np.ndarray, ...]) -> None:
             journal.keep(call, missing[number], questions[missing[number]], answer)
+            answered(missing[number])
 
         found = self.pool.run(method, [tasks[part] for part in missing], [labels[part] for part in missing], done)
         for part, answer in zip(missing, found, strict=True):

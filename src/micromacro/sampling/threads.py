@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from joblib import cpu_count
 
-from micromacro.sampling.pool import Answer, nothing
+from micromacro.sampling.pool import Answer, Cluster, Pool, nothing
 
 
 class Threads:
@@ -54,3 +54,8 @@ class Threads:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def pool_of(make: Callable[[], Any], cluster: Cluster | None = None) -> Pool:
+    """Threads that share what `make` makes, or the workers of a cluster, which have one each."""
+    return Threads(make()) if cluster is None else cluster.pool(make)

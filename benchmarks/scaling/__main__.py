@@ -12,6 +12,9 @@ Exits 1 where two workers are not `--required` times as fast as one.
 
 import argparse
 
+MOST_BYTES = 200_000_000
+"""Sent and returned in one call by which overhead is measured."""
+
 
 def main() -> None:
     """Measure and print."""
@@ -29,12 +32,13 @@ def main() -> None:
     for workload in [] if options.strong_only else workloads:
         calls = measured[workload.name].calls
         sizes = int(calls[2][0].sent), int(calls[2][0].returned)
-        found = overhead.measure(*sizes, [1, 2], options.many, options.tasks, options.repeats)
+        tasks = min(options.tasks, max(2 * overhead.FEW_TASKS, MOST_BYTES // sum(sizes)))
+        found = overhead.measure(*sizes, [1, 2], options.many, tasks, options.overhead_repeats)
         grown = overhead.grown(found, 2, options.many)
         print("the simulation held against real calls:")
         for count in (1, 2):
             weak.held_against(workload.name, calls[count], count, found[count])
-        weak.validate_resting(options.many, sizes, found, options.waiting, options.repeats)
+        weak.validate_resting(options.many, sizes, found, options.waiting, options.overhead_repeats)
         recorded = [duration for call in calls[2] for duration in call.durations]
         windows_per_task = workload.windows * len(calls[2]) / len(recorded)
         name = f"{workload.name}, cycles of {workload.schedule.frames * workload.schedule.interval:,} steps"
@@ -48,8 +52,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--walkers", type=int, default=2048, help="of each window of the equation")
     parser.add_argument("--seconds", type=float, default=4.0, help="of calls by one worker in each repeat, about")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--overhead-repeats", type=int, default=3)
     parser.add_argument("--required", type=float, default=1.8, help="ratio of one worker to two")
-    parser.add_argument("--many", type=int, nargs="+", default=[50, 100, 200], help="workers in one process")
+    parser.add_argument("--many", type=int, nargs="+", default=[25, 50, 100], help="workers in one process")
     parser.add_argument("--tasks", type=int, default=200, help="of no work, in one call")
     parser.add_argument("--waiting", type=float, default=2.0, help="seconds of tasks that only wait")
     parser.add_argument("--per-worker", type=int, default=2, help="tasks of a worker in one call")

@@ -119,7 +119,7 @@ def measure(given: int, answer: int, real: list[int], many: list[int], tasks: in
         used = (more.processor - few.processor) / (more.tasks - few.tasks)
         figures = (one.per_call, one.send + one.back, one.send, one.back)
         line = "".join(f"{1e3 * figure:8.2f}" for figure in figures)
-        print(f"{count:>12} {where:>15}{line}{1e3 * used:22.2f}")
+        print(f"{count:>12} {where:>15}{line}{1e3 * used:22.2f}", flush=True)
     return found
 
 

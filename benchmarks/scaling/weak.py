@@ -73,7 +73,10 @@ def held_against(name: str, calls: Sequence[Call], workers: int, overhead: Overh
     """Print and return the ratio of simulated to real seconds of calls, each with its own task times."""
     real = statistics.median(call.seconds for call in calls)
     found = statistics.median(call_seconds(call.durations, workers, overhead) for call in calls)
-    print(f"  {name}, {workers} workers: a call takes {real:.3f} s, simulated {found:.3f} s: {found / real:.2f}")
+    print(
+        f"  {name}, {workers} workers: a call takes {real:.3f} s, simulated {found:.3f} s: {found / real:.2f}",
+        flush=True,
+    )
     return found / real
 
 

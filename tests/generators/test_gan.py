@@ -177,6 +177,7 @@ def test_the_classifier_learns_the_logarithm_of_the_ratio():
     np.testing.assert_allclose(learned.generator.network.layers[-1].bias, model.generator.network.layers[-1].bias)
 
 
+@pytest.mark.slow
 def test_a_choice_empties_the_bridge_between_wells():
     """A continuous map must make states between two narrow wells; hardly any of them is chosen."""
     rng = np.random.default_rng(0)

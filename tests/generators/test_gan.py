@@ -130,6 +130,7 @@ def law(rng, n=2000):
     return np.column_stack([z[:, 0] + 0.1 * rng.normal(size=n), rng.normal(size=n)]), z
 
 
+@pytest.mark.slow
 def test_the_critic_is_kept_to_go_on_from():
     q, z = law(np.random.default_rng(0))
     first = SMALL.fit(q, z, np.ones(len(q)), jax.random.key(0))

@@ -9,10 +9,13 @@ from benchmarks.problems import PROBLEMS
 CELLS = dict.fromkeys(PROBLEMS, 200) | {"two-moons": 1200}
 TOLERANCE = dict.fromkeys(PROBLEMS, 1e-6) | {"two-moons": 6e-3}
 WAVES = np.array([[1, 0], [0, 1], [1, 1], [1, -1], [2, 1], [4, -3]])
-PLANE = [name for name in PROBLEMS if "bath" not in name]
+# its draws take long
+LONG = {"muller-brown": pytest.mark.slow}
+ALL = [pytest.param(name, marks=LONG.get(name, ())) for name in PROBLEMS]
+PLANE = [one for one in ALL if "bath" not in str(one.values[0])]
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
+@pytest.fixture(scope="module", params=ALL)
 def problem(request):
     return PROBLEMS[request.param]()
 

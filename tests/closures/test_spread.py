@@ -27,6 +27,7 @@ def test_linear_error_of_a_rate(exact):
     assert found.stderr == pytest.approx(expected, rel=0.15)
 
 
+@pytest.mark.slow
 def test_time_scale_of_the_double_well_varies_as_its_replicas_do(double_well):
     coarse, table, _ = double_well
     noisy = dataclasses.replace(table, drift_stderr=np.full_like(table.drift, 0.3))

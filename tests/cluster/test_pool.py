@@ -98,6 +98,22 @@ def test_a_worker_that_hangs_is_given_up(cluster, tmp_path):
     assert time.monotonic() - began < 60
 
 
+def test_a_worker_that_ends_while_it_is_sent_to_is_no_harm(pool, cluster, monkeypatch):
+    """The scheduler then stumbles over its address."""
+    scatter, stumbled = cluster.client.scatter, []
+
+    def once(*arguments, **settings):
+        if not stumbled:
+            stumbled.append(True)
+            raise KeyError("tcp://127.0.0.1:41735")
+        return scatter(*arguments, **settings)
+
+    monkeypatch.setattr(cluster.client, "scatter", once)
+    assert doubled(pool.run("double", *tasks(4)))
+    assert stumbled
+
+
+@pytest.mark.slow
 def test_a_frozen_worker_is_given_up_also_while_it_is_sent_to(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SECONDS_TO_ANSWER", 2.0)
     pool = ClusterPool(cluster.client, partial(Toy, tmp_path), patience=3.0)

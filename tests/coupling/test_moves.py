@@ -152,6 +152,7 @@ def trained(barrier):
     return settings.fit(pairs.q, pairs.z, pairs.weight, jax.random.key(0), condition=coarse.space)
 
 
+@pytest.mark.slow
 def test_moves_of_a_trained_generator_keep_the_window(barrier, trained):
     """Single precision, an inverse by iteration, and training data with the wrong wells: the window stays as it is."""
     assert barrier.engine.system.observe is identity

@@ -65,6 +65,7 @@ def test_the_error_on_an_interval_falls_with_delta_and_is_the_one_reported():
     assert errors[2] < errors[1] / 20
 
 
+@pytest.mark.slow
 def test_the_bandwidth_found_is_near_the_best_in_noise():
     rng = np.random.default_rng(1)
     points, new = rng.uniform(-1, 1, (300, 2)), rng.uniform(-1, 1, (500, 2))

@@ -130,6 +130,7 @@ def law(rng, n=2000):
     return np.column_stack([z[:, 0] + 0.1 * rng.normal(size=n), rng.normal(size=n)]), z
 
 
+@pytest.mark.slow
 def test_the_critic_is_kept_to_go_on_from():
     q, z = law(np.random.default_rng(0))
     first = SMALL.fit(q, z, np.ones(len(q)), jax.random.key(0))
@@ -177,6 +178,7 @@ def test_the_classifier_learns_the_logarithm_of_the_ratio():
     np.testing.assert_allclose(learned.generator.network.layers[-1].bias, model.generator.network.layers[-1].bias)
 
 
+@pytest.mark.slow
 def test_a_choice_empties_the_bridge_between_wells():
     """A continuous map must make states between two narrow wells; hardly any of them is chosen."""
     rng = np.random.default_rng(0)

@@ -143,6 +143,7 @@ def test_coarse_variable_of_a_molecule_is_learned(tmp_path):
     assert np.sqrt(np.mean(difference**2)) < 2 * np.sqrt(np.mean(variance))
 
 
+@pytest.mark.slow
 def test_own_frames_of_a_molecule_are_not_simulated(tmp_path):
     rng = np.random.default_rng(0)
     data = 'topology = "plus.pdb"\ntrajectories = ["own.dcd"]'

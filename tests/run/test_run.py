@@ -205,6 +205,7 @@ def test_a_finished_run_whose_damaged_stage_was_deleted_computes_it_again(umbrel
     np.testing.assert_array_equal(again.closure.drift, umbrella.closure.drift)
 
 
+@pytest.mark.slow
 def test_a_periodic_coarse_variable(ring):
     surface = ring.free_energy
     angle = surface.grid.points[:, 0]

@@ -169,7 +169,8 @@ class ClusterPool:
         for attempt in range(ATTEMPTS_TO_SEND):
             try:
                 return self._everything_published(), self._scattered(arguments)
-            except (CommClosedError, OSError) as error:
+            # the scheduler knows a worker no longer that it was told to send to
+            except (CommClosedError, OSError, KeyError) as error:
                 if self._client.status != "running" or attempt == ATTEMPTS_TO_SEND - 1:
                     raise
                 if isinstance(error, TimeoutError):

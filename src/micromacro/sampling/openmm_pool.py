@@ -20,7 +20,7 @@ ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "NPROC": "1",
 }
 
 
@@ -94,8 +94,7 @@ class Workers:
 
     def _start(self) -> None:
         command = [sys.executable, "-P", str(Path(openmm_worker.__file__).resolve())]
-        flags = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD['XLA_FLAGS']}".strip()
-        environment = os.environ | ONE_THREAD | {"XLA_FLAGS": flags}
+        environment = os.environ | ONE_THREAD
         for _ in range(self.count):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             self._processes.append(process)

@@ -113,6 +113,16 @@ def test_a_worker_that_ends_while_it_is_sent_to_is_no_harm(pool, cluster, monkey
     assert stumbled
 
 
+def test_an_interruption_is_left_to_the_run(pool, cluster):
+    """Ctrl-C in a terminal goes to all processes that were started from it."""
+    before = set(cluster.client.run(os.getpid).values())
+    for worker in before:
+        os.kill(worker, signal.SIGINT)
+    time.sleep(0.5)
+    assert doubled(pool.run("double", *tasks(4)))
+    assert set(cluster.client.run(os.getpid).values()) == before
+
+
 @pytest.mark.slow
 def test_a_frozen_worker_is_given_up_also_while_it_is_sent_to(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SECONDS_TO_ANSWER", 2.0)

@@ -1,16 +1,19 @@
 """Where workers come from: started here, or those of a scheduler that runs."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from dask import config
 from distributed import Client, LocalCluster
 from distributed.comm.addressing import get_address_host_port
 
+from micromacro.cluster import local_worker
 from micromacro.cluster.pool import ClusterPool
 from micromacro.errors import ClusterError
 from micromacro.sampling.openmm_pool import ONE_THREAD
@@ -41,8 +44,9 @@ class DaskCluster:
 @contextmanager
 def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskCluster]:
     """So many worker processes of one thread each on this machine, which listen on loopback only."""
+    preload = [*config.get("distributed.worker.preload"), local_worker.__name__]
     with (
-        config.set(SETTINGS),
+        config.set(SETTINGS | {"distributed.worker.preload": preload}),
         _started(workers) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,
     ):
@@ -51,6 +55,7 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
 
 def _started(workers: int) -> LocalCluster:
     """A cluster of which all workers have begun; one that dies as it begins is no harm."""
+    _start_tracker()
     failure: Exception | None = None
     for _ in range(STARTS):
         try:
@@ -69,6 +74,20 @@ def _started(workers: int) -> LocalCluster:
         f"{workers} workers could not be started: {failure}. Use fewer --workers, or see what keeps processes from "
         "starting here."
     ) from failure
+
+
+def _start_tracker() -> None:
+    """Start Python's process that cleans up after others: it is not to warn of what an interrupted run leaves to it."""
+    rules = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONWARNINGS"] = f"{rules},{quiet}" if rules else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if rules is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = rules
 
 
 @contextmanager

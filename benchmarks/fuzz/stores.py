@@ -158,12 +158,19 @@ def _damage(draw: st.DrawFn, path: Path, outside: Path) -> str:
     return action
 
 
+def _editable(path: Path) -> bool:
+    """Not what an earlier change has made of it: a pipe, a folder, a claim of a size."""
+    return path.is_file() and path.stat().st_size <= LARGEST
+
+
 def _edit(path: Path, out: Path, change: Callable[[Any], object], what: str) -> str:
+    if not _editable(path):
+        return "nothing"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         change(found)
         path.write_text(json.dumps(found), encoding="utf-8")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
         return "nothing"
     return f"{what} in {path.relative_to(out)}"
 
@@ -182,7 +189,7 @@ def _change_json(draw: st.DrawFn, path: Path, out: Path) -> str:
                 return
             place = place[key]
 
-    if value == NESTED:
+    if value == NESTED and _editable(path):
         path.write_text("[" * 5000 + "]" * 5000)
         return f"nested deeply {path.relative_to(out)}"
     return _edit(path, out, change, f"{str(value)[:40]!r} at {steps}")

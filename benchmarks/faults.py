@@ -431,7 +431,8 @@ def interrupt(folder: Path, subject: Subject, times: int, rng: random.Random, fi
         process = started(folder, subject.command(out, *more, "--quiet"))
         _await_begin(process, out)
         time.sleep(rng.uniform(0, SECONDS_TO_LIVE))
-        process.send_signal(kind)
+        # as a terminal does, to all processes that were started from it
+        _kill_group(process, kind)
         began = time.monotonic()
         _, err = process.communicate(timeout=120)
         took = time.monotonic() - began

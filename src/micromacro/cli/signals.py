@@ -6,6 +6,7 @@ the process when the run has not ended by itself. What is in the store then is w
 """
 
 import atexit
+import logging
 import os
 import signal
 import socket
@@ -84,6 +85,9 @@ class Stopping:
             if self.store is None:
                 # nothing to put in order, and a library that is half imported takes an exception badly
                 self._end(self.received)
+            # what libraries and their threads complain of while they are torn down is no news
+            logging.disable()
+            threading.excepthook = lambda _: None
             raise KeyboardInterrupt(self.received.name)
 
     def _say_what_was_ignored(self, ignored: Any) -> None:

@@ -91,7 +91,7 @@ class Stopping:
             raise KeyboardInterrupt(self.received.name)
 
     def _say_what_was_ignored(self, ignored: Any) -> None:
-        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        if self.received is None:
             self._unraisable(ignored)
 
     def _listen(self) -> None:

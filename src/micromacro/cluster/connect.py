@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from dask import config
 from distributed import Client, LocalCluster
 from distributed.comm.addressing import get_address_host_port
 
-from micromacro.cluster import local_worker
 from micromacro.cluster.pool import ClusterPool
 from micromacro.errors import ClusterError
 from micromacro.sampling.openmm_pool import ONE_THREAD
@@ -44,9 +44,8 @@ class DaskCluster:
 @contextmanager
 def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskCluster]:
     """So many worker processes of one thread each on this machine, which listen on loopback only."""
-    preload = [*config.get("distributed.worker.preload"), local_worker.__name__]
     with (
-        config.set(SETTINGS | {"distributed.worker.preload": preload}),
+        config.set(SETTINGS),
         _started(workers) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,
     ):
@@ -56,6 +55,15 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
 def _started(workers: int) -> LocalCluster:
     """A cluster of which all workers have begun; one that dies as it begins is no harm."""
     _start_tracker()
+    # Ctrl-C in a terminal reaches all its processes: those that are started from here leave it to the run
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return _begun(workers)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begun(workers: int) -> LocalCluster:
     failure: Exception | None = None
     for _ in range(STARTS):
         try:

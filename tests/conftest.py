@@ -6,6 +6,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["NO_COLOR"] = "1"
 os.environ["COLUMNS"] = "80"
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# rounding in training depends on the number of threads: that of a machine is not to decide on a test
+os.environ.setdefault("NPROC", "1")
 
 import jax
 import pytest

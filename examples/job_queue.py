@@ -15,7 +15,7 @@ import micromacro
 from micromacro.cases.file import load_case
 
 QUEUES = {"slurm": SLURMCluster, "pbs": PBSCluster}
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS", "NPROC")
 
 
 def job_cluster(kind: str, *, memory: str, hours: int, queue: str | None = None, host: str | None = None, **site: Any):

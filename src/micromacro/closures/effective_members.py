@@ -106,7 +106,7 @@ def tasks_of(data: Data, weight: Float[np.ndarray, "members n"], build_keys: Arr
 
 
 def parts_of(members: int) -> list[slice]:
-    """Which members are trained together, four times as even as may be.
+    """Which members are trained together: in four parts at most, as even as may be.
 
     >>> parts_of(8)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 8, None)]

@@ -46,7 +46,7 @@ class Cost:
     until_first: float
 
 
-def idle_answer(session: str, make: bytes, told: list[Message], method: str, tasks: list[dict]) -> Answered:
+def idle_answer(tasks: list[dict], *, session: str, make: bytes, told: list[Message], method: str) -> Answered:
     """In place of `worker.answer`, for workers in one process: they share a simulator that does a task at a time."""
     del session, make, told, method
     began = time.monotonic()

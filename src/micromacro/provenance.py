@@ -1,5 +1,6 @@
 """Where results come from: what was computed, by which versions of what, on what device."""
 
+import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -27,14 +28,17 @@ LIBRARIES = (
 )
 """Whose versions may change the numbers of a run."""
 
+KINDS = ("version", "python", "machine", "devices", "threads")
+
 
 def environment() -> dict:
-    """Versions of the code, of Python and of the libraries, the machine's kind and its devices."""
+    """Versions of the code, of Python and of the libraries, the machine's kind, its devices and JAX's threads."""
     return {
         "version": micromacro.__version__,
         "python": platform.python_version(),
         "machine": f"{sys.platform} {platform.machine()} {_processor()}".strip(),
         "devices": sorted({str(device.device_kind) for device in jax.devices()}),
+        "threads": os.environ.get("NPROC"),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
     }
 
@@ -65,7 +69,7 @@ def provenance(case: Case, method: str, settings: dict, before: dict) -> dict:
 
 def changes(before: dict, now: dict) -> list[str]:
     """What differs between two environments, in words."""
-    pairs = [(key, before.get(key), now[key]) for key in ("version", "python", "machine", "devices")]
+    pairs = [(key, before.get(key), now[key]) for key in KINDS]
     old, new = before.get("libraries", {}), now["libraries"]
     pairs += [(name, old.get(name), new[name]) for name in new]
     return [f"{name} {was} to {is_}" for name, was, is_ in pairs if was != is_]

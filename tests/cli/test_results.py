@@ -71,6 +71,14 @@ def test_report_ends_with_its_path(micromacro, pipeline, finished):
     assert micromacro("report", finished).out == f"{finished / 'report.html'}\n"
 
 
+def test_a_fault_is_told_with_its_place(pipeline, finished, micromacro, monkeypatch):
+    monkeypatch.setattr(pipeline.Result, "write_report", lambda _: {}["weights"])
+    answer = micromacro("report", finished)
+    assert answer.code == 2
+    assert "KeyError: 'weights' (test_results.py, line" in " ".join(answer.err.split())
+    assert "report it" in answer.err
+
+
 def test_failed_check_exits_1(micromacro, finished):
     answer = micromacro("check", finished)
     assert answer.code == 1

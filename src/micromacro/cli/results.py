@@ -1,5 +1,6 @@
 """Reading what a run left in its OUT, and writing arrays beside it."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,8 +46,12 @@ def results_of(out: Path) -> Iterator[Any]:
     except (MicromacroError, OSError):
         raise
     except Exception as error:
-        given = f"{type(error).__name__}: {error}"
-        remedy = "Were they changed? Run the case again with --resume, or in another OUT."
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        given = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        remedy = (
+            "Were they changed? Run the case again with --resume, or in another OUT. If nobody changed them, this is a "
+            "fault of micromacro: report it with this message."
+        )
         raise StoreError(f"{out} must hold files of one run that fit each other; got {given}. {remedy}") from error
 
 

@@ -31,8 +31,11 @@ SECONDS_BETWEEN_LOOKS = 0.5
 ATTEMPTS_TO_SEND = 40
 SECONDS_TO_ANSWER = 10.0
 """In which a worker that is not frozen says who it is, also while it computes."""
-BUNDLES = 2
+BUNDLES, MOST_BUNDLES = 2, 8
 """Messages to each worker and call that tasks travel in: each costs some milliseconds, however small its tasks."""
+SECONDS_OF_BUNDLE = 0.1
+"""Of work, for each worker there is, that are worth a message of their own: with more, quicker workers relieve slower
+ones, and all messages pass through one client and one scheduler."""
 
 
 @dataclass
@@ -77,6 +80,7 @@ class ClusterPool:
         self._published: dict[int, Future] = {}
         self._count = 0
         self._longest: float | None = None
+        self._seconds: dict[str, float] = {}
         self._ended: SimpleQueue[Future] = SimpleQueue()
 
     def everywhere(self, method: str, arguments: dict) -> None:
@@ -103,14 +107,14 @@ class ClusterPool:
         left = [_Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
         failed: list[_Task] = []
         try:
-            under_way = self._submitted(method, self._bundled(left))
+            under_way = self._submitted(method, self._bundled(method, left))
             while under_way:
                 again: list[Bundle] = []
                 ended = self._finished(under_way)
                 fetched = self._fetched(ended)
                 for future in ended:
                     bundle = under_way.pop(future)
-                    for task, found in self._answers_of(future, bundle, fetched.get(future)):
+                    for task, found in self._answers_of(method, future, bundle, fetched.get(future)):
                         answers[task.number] = found
                         done(task.number, found)
                         bundle.remove(task)
@@ -132,9 +136,11 @@ class ClusterPool:
     def _workers(self) -> set[str]:
         return set(self._client.scheduler_info(n_workers=-1)["workers"])
 
-    def _bundled(self, tasks: list[_Task]) -> list[Bundle]:
-        """Tasks in a few bundles for each worker, one after the other in their order."""
-        count = min(len(tasks), BUNDLES * max(1, len(self._workers())))
+    def _bundled(self, method: str, tasks: list[_Task]) -> list[Bundle]:
+        """Tasks in a few bundles for each worker, one after the other in their order; more where tasks take long."""
+        workers = max(1, len(self._workers()))
+        worth = self._seconds.get(method, 0.0) * len(tasks) / workers / (SECONDS_OF_BUNDLE * workers)
+        count = min(len(tasks), workers * int(max(BUNDLES, min(worth, MOST_BUNDLES))))
         edges = [len(tasks) * number // count for number in range(count + 1)] if tasks else []
         return [tasks[begin:end] for begin, end in pairwise(edges)]
 
@@ -142,23 +148,25 @@ class ClusterPool:
         if not bundles:
             return {}
         published, given = self._sent([[task.arguments for task in bundle] for bundle in bundles])
-        make, told = published[0], published[1:]
-        known, avoided = self._workers(), [set().union(*(task.avoid for task in bundle)) for bundle in bundles]
-        submitted = {
-            self._client.submit(
+        alike: dict[frozenset[str], list[int]] = {}
+        for number, bundle in enumerate(bundles):
+            alike.setdefault(frozenset().union(*(task.avoid for task in bundle)), []).append(number)
+        submitted: dict[Future, Bundle] = {}
+        for avoid, numbers in alike.items():
+            elsewhere = sorted(self._workers() - avoid) if avoid else []
+            futures: Any = self._client.map(
                 answer,
-                self._session,
-                make,
-                told,
-                method,
-                arguments,
-                key=f"{method}-{uuid4().hex}",
+                [given[number] for number in numbers],
+                key=[f"{method}-{uuid4().hex}" for _ in numbers],
                 pure=False,
-                workers=sorted(known - avoid) or None if avoid else None,
-                allow_other_workers=bool(avoid and known - avoid),
-            ): bundle
-            for bundle, arguments, avoid in zip(bundles, given, avoided, strict=True)
-        }
+                workers=elsewhere or None,
+                allow_other_workers=bool(elsewhere),
+                session=self._session,
+                make=published[0],
+                told=published[1:],
+                method=method,
+            )
+            submitted |= dict(zip(futures, [bundles[number] for number in numbers], strict=True))
         # to wait for all of them again after each would cost as much as there are, each time
         for future in submitted:
             future.add_done_callback(self._ended.put)
@@ -282,7 +290,9 @@ class ClusterPool:
             return {}
         return dict(zip(ready, answers, strict=True))
 
-    def _answers_of(self, future: Future, bundle: Bundle, fetched: Answered | None) -> list[tuple[_Task, Answer]]:
+    def _answers_of(
+        self, method: str, future: Future, bundle: Bundle, fetched: Answered | None
+    ) -> list[tuple[_Task, Answer]]:
         """Tasks with their answers, but for those that must be tried again."""
         try:
             found: Answered = fetched or future.result(timeout=self._silence)
@@ -301,6 +311,7 @@ class ClusterPool:
             _note(bundle, _first_line(error))
             return []
         self._longest = max(found.seconds, self._longest or 0.0)
+        self._seconds[method] = found.seconds / len(bundle)
         believed = []
         for task, one in zip(bundle, found.answers, strict=True):
             if _finite(one) or task.poor is not None:

@@ -37,7 +37,7 @@ _held: dict[str, _Held] = {}
 _making = threading.Lock()
 
 
-def answer(session: str, make: bytes, told: list[Message], method: str, tasks: list[dict]) -> Answered:
+def answer(tasks: list[dict], *, session: str, make: bytes, told: list[Message], method: str) -> Answered:
     """Call a method of the session's simulator, which is made from `make`, a pickled function, where there is none.
 
     `tasks` holds the arguments of one call each.

@@ -54,7 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--overhead-repeats", type=int, default=3)
     parser.add_argument("--required", type=float, default=1.8, help="ratio of one worker to two")
-    parser.add_argument("--many", type=int, nargs="+", default=[25, 50, 100], help="workers in one process")
+    parser.add_argument("--many", type=int, nargs="+", default=[25, 50, 100, 200], help="workers in one process")
     parser.add_argument("--tasks", type=int, default=200, help="of no work, in one call")
     parser.add_argument("--waiting", type=float, default=2.0, help="seconds of tasks that only wait")
     parser.add_argument("--per-worker", type=int, default=2, help="tasks of a worker in one call")

@@ -65,6 +65,8 @@ def threaded_cluster(workers: int) -> Iterator[DaskCluster]:
             threads_per_worker=1,
             processes=False,
             protocol="tcp",
+            # each would take the memory of all for its own
+            memory_limit=0,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,

@@ -58,6 +58,10 @@ class Toy:
         time.sleep(1.0)
         return (x[:1],)
 
+    def nap(self, *, x: np.ndarray) -> tuple[np.ndarray]:
+        time.sleep(0.2)
+        return (2 * x,)
+
     def _first_time(self) -> bool:
         try:
             (self.folder / "done").touch(exist_ok=False)
@@ -111,6 +115,19 @@ def test_a_worker_that_ends_while_it_is_sent_to_is_no_harm(pool, cluster, monkey
     monkeypatch.setattr(cluster.client, "scatter", once)
     assert doubled(pool.run("double", *tasks(4)))
     assert stumbled
+
+
+def test_long_tasks_travel_in_more_messages(pool, cluster, monkeypatch):
+    submit, messages = cluster.client.map, []
+
+    def counted(function, bundles, **settings):
+        messages.append(len(bundles))
+        return submit(function, bundles, **settings)
+
+    monkeypatch.setattr(cluster.client, "map", counted)
+    assert all(doubled(pool.run("nap", *tasks(8))) for _ in range(2))
+    assert messages[0] == 2 * module.BUNDLES
+    assert messages[1] == 8
 
 
 def test_an_interruption_is_left_to_the_run(pool, cluster):

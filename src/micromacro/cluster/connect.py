@@ -23,10 +23,16 @@ STARTS = 5
 SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
     "distributed.scheduler.worker-ttl": "120s",
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
 }
-"""Of clusters started here: arguments and answers stay in memory, and a worker that froze is noticed."""
+"""Of clusters started here: arguments and answers stay in memory, with copies of what all workers must know; a worker
+that needs too much of it is ended, not left waiting; one that froze is noticed; nobody looks at profiles and curves of
+processes, which cost time on the same cores."""
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,26 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 
+from micromacro.cluster.tasks import Bundle, Task, believed, failure_of, note_failure, note_loss
 from micromacro.cluster.worker import Answered, Message, answer
 from micromacro.errors import ClusterError
 from micromacro.sampling.pickling import by_value
 from micromacro.sampling.pool import Answer, nothing
 
-ATTEMPTS = 3
-"""Of a task that fails or whose answer is not a number."""
-LOSSES = 20
-"""Times that a task may go down with a worker that ends: it need not be to blame."""
 FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
 """Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
 SECONDS_BETWEEN_LOOKS = 0.5
 ATTEMPTS_TO_SEND = 40
+COPIES = 3
+"""Of what all workers must know, lest one that ends takes it along. More cost a message each, in every round."""
 SECONDS_TO_ANSWER = 10.0
 """In which a worker that is not frozen says who it is, also while it computes."""
 BUNDLES, MOST_BUNDLES = 2, 8
@@ -36,28 +33,6 @@ BUNDLES, MOST_BUNDLES = 2, 8
 SECONDS_OF_BUNDLE = 0.1
 """Of work, for each worker there is, that are worth a message of their own: with more, quicker workers relieve slower
 ones, and all messages pass through one client and one scheduler."""
-
-
-@dataclass
-class _Task:
-    """A task under way: what it asks, how often it failed, and where."""
-
-    number: int
-    arguments: dict
-    label: str
-    failures: list[str] = field(default_factory=list)
-    losses: int = 0
-    avoid: set[str] = field(default_factory=set)
-    poor: Answer | None = None
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether it has been tried often enough."""
-        return len(self.failures) >= ATTEMPTS or self.losses >= LOSSES
-
-
-Bundle = list[_Task]
-"""Tasks that travel together; what goes wrong with one of several says nothing of any, and they travel alone then."""
 
 
 class ClusterPool:
@@ -104,8 +79,8 @@ class ClusterPool:
         **Raises:** `ClusterError` where tasks fail everywhere, after all others are done, or the scheduler is gone.
         """
         answers: list[Answer] = [None] * len(tasks)
-        left = [_Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
-        failed: list[_Task] = []
+        left = [Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
+        failed: list[Task] = []
         try:
             under_way = self._submitted(method, self._bundled(method, left))
             while under_way:
@@ -126,7 +101,7 @@ class ClusterPool:
                 f"the scheduler does not answer: {error}. What was done is kept: start it, and go on with --resume."
             ) from error
         if failed:
-            raise _failure(method, failed)
+            raise failure_of(method, failed)
         return answers
 
     def close(self) -> None:
@@ -136,7 +111,7 @@ class ClusterPool:
     def _workers(self) -> set[str]:
         return set(self._client.scheduler_info(n_workers=-1)["workers"])
 
-    def _bundled(self, method: str, tasks: list[_Task]) -> list[Bundle]:
+    def _bundled(self, method: str, tasks: list[Task]) -> list[Bundle]:
         """Tasks in a few bundles for each worker, one after the other in their order; more where tasks take long."""
         workers = max(1, len(self._workers()))
         worth = self._seconds.get(method, 0.0) * len(tasks) / workers / (SECONDS_OF_BUNDLE * workers)
@@ -186,9 +161,10 @@ class ClusterPool:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         raise AssertionError
 
-    def _scattered(self, contents: list[Any], *, everywhere: bool = False) -> list[Future]:
+    def _scattered(self, contents: list[Any], copies: int = 1) -> list[Future]:
         async def scattered() -> Any:
-            settings = {"direct": True, "broadcast": everywhere, "hash": False, "asynchronous": True}
+            broadcast = copies if copies > 1 else False
+            settings = {"direct": True, "broadcast": broadcast, "hash": False, "asynchronous": True}
             sent: Any = self._client.scatter(contents, **settings)
             return await sent
 
@@ -220,14 +196,14 @@ class ClusterPool:
                 self._client.restart_workers(workers, timeout=30, raise_for_error=False)
 
     def _everything_published(self) -> list[Future]:
-        """The function that makes simulators, and what they must be told, each on a worker at least."""
+        """The function that makes simulators, and what they must be told, each on a few workers; others fetch it."""
         wanted = {0: self._make} | {message.number: message for message in self._told}
         lost = [number for number, future in self._published.items() if future.status != "finished"]
         for number in [*lost, *(set(self._published) - set(wanted))]:
             self._published.pop(number, None)
         for number, content in wanted.items():
             if number not in self._published:
-                (self._published[number],) = self._scattered([content], everywhere=True)
+                (self._published[number],) = self._scattered([content], COPIES)
         return [self._published[number] for number in wanted]
 
     def _finished(self, under_way: dict[Future, Bundle]) -> list[Future]:
@@ -269,7 +245,7 @@ class ClusterPool:
         # without a worker there is nobody to wait for
         given_up = [future for own in hung.values() for future in own] or list(under_way)
         for future in given_up:
-            _note(under_way[future], f"no answer in {self._silence:.0f} s")
+            note_failure(under_way[future], f"no answer in {self._silence:.0f} s")
             for task in under_way[future]:
                 task.avoid.update(worker for worker, own in hung.items() if future in own)
         self._client.cancel(given_up)
@@ -292,62 +268,24 @@ class ClusterPool:
 
     def _answers_of(
         self, method: str, future: Future, bundle: Bundle, fetched: Answered | None
-    ) -> list[tuple[_Task, Answer]]:
+    ) -> list[tuple[Task, Answer]]:
         """Tasks with their answers, but for those that must be tried again."""
         try:
             found: Answered = fetched or future.result(timeout=self._silence)
         except CancelledError as error:
-            _lose(bundle, str(error))
+            note_loss(bundle, str(error))
             return []
         except (CommClosedError, TimeoutError) as error:
             if future.status == "error":
-                _note(bundle, _first_line(error))
+                note_failure(bundle, error)
                 return []
             if self._client.status != "running":
                 raise CommClosedError(str(error)) from error
-            _lose(bundle, str(error))
+            note_loss(bundle, str(error))
             return []
         except Exception as error:
-            _note(bundle, _first_line(error))
+            note_failure(bundle, error)
             return []
         self._longest = max(found.seconds, self._longest or 0.0)
         self._seconds[method] = found.seconds / len(bundle)
-        believed = []
-        for task, one in zip(bundle, found.answers, strict=True):
-            if _finite(one) or task.poor is not None:
-                believed.append((task, one))
-            else:
-                task.poor = one
-                task.avoid.add(found.worker)
-        return believed
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-
-
-def _note(bundle: Bundle, failure: str) -> None:
-    """Blame the task of a bundle; one of several is tried alone before it is blamed."""
-    if len(bundle) == 1:
-        bundle[0].failures.append(failure)
-
-
-def _lose(bundle: Bundle, how: str) -> None:
-    """A worker ended with tasks."""
-    for task in bundle:
-        task.losses += 1
-        if task.losses == LOSSES:
-            task.failures.append(f"its worker ended {LOSSES} times ({how})")
-
-
-def _finite(found: Answer) -> bool:
-    arrays = [part for part in (found if isinstance(found, tuple) else (found,)) if isinstance(part, np.ndarray)]
-    return all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
-
-
-def _failure(method: str, failed: list[_Task]) -> ClusterError:
-    where = ", ".join(task.label for task in failed[:8]) + (" and others" if len(failed) > 8 else "")
-    return ClusterError(
-        f"{where}: {method} failed {len(failed[0].failures)} times, last: {failed[0].failures[-1]}. "
-        "All others are done and kept. See the log of the workers, and go on with --resume."
-    )
+        return believed(bundle, found.answers, found.worker)

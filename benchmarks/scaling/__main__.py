@@ -12,6 +12,7 @@ Exits 1 where two workers are not `--required` times as fast as one.
 
 import argparse
 
+WORKLOADS = ("dipeptide", "longer", "equation")
 MOST_BYTES = 200_000_000
 """Sent and returned in one call by which overhead is measured."""
 
@@ -23,7 +24,12 @@ def main() -> None:
     from benchmarks.scaling import overhead, strong, weak
     from benchmarks.scaling.workloads import baths, dipeptide
 
-    workloads = [dipeptide(), dipeptide(options.longer), baths(options.walkers)]
+    makers = {
+        "dipeptide": dipeptide,
+        "longer": lambda: dipeptide(options.longer),
+        "equation": lambda: baths(options.walkers),
+    }
+    workloads = [makers[name]() for name in options.workloads]
     measured, fine = {}, True
     print("strong scaling, from one worker to two")
     for workload in workloads:
@@ -49,12 +55,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--walkers", type=int, default=2048, help="of each window of the equation")
     parser.add_argument("--seconds", type=float, default=4.0, help="of calls by one worker in each repeat, about")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--overhead-repeats", type=int, default=3)
     parser.add_argument("--required", type=float, default=1.8, help="ratio of one worker to two")
-    parser.add_argument("--many", type=int, nargs="+", default=[25, 50, 100, 200], help="workers in one process")
+    parser.add_argument("--many", type=int, nargs="+", default=[25, 50, 100], help="workers in one process")
     parser.add_argument("--tasks", type=int, default=200, help="of no work, in one call")
     parser.add_argument("--waiting", type=float, default=2.0, help="seconds of tasks that only wait")
     parser.add_argument("--per-worker", type=int, default=2, help="tasks of a worker in one call")

@@ -116,7 +116,9 @@ class ClusterPool:
         workers = max(1, len(self._workers()))
         worth = self._seconds.get(method, 0.0) * len(tasks) / workers / (SECONDS_OF_BUNDLE * workers)
         count = min(len(tasks), workers * int(max(BUNDLES, min(worth, MOST_BUNDLES))))
-        edges = [len(tasks) * number // count for number in range(count + 1)] if tasks else []
+        # larger ones first: dask hands them out in turn
+        least, larger = divmod(len(tasks), max(1, count))
+        edges = [least * number + min(number, larger) for number in range(count + 1)]
         return [tasks[begin:end] for begin, end in pairwise(edges)]
 
     def _submitted(self, method: str, bundles: list[Bundle]) -> dict[Future, Bundle]:

@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=200, help="of no work, in one call")
     parser.add_argument("--waiting", type=float, default=2.0, help="seconds of tasks that only wait")
     parser.add_argument("--per-worker", type=int, default=2, help="tasks of a worker in one call")
-    parser.add_argument("--longer", type=int, default=10, help="times the default budget of the dipeptide")
+    parser.add_argument("--longer", type=int, default=30, help="times the default budget of the dipeptide")
     parser.add_argument("--strong-only", action="store_true")
     return parser.parse_args()
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from micromacro.sampling.engine import Engine, JaxEngine
+from micromacro.sampling import jax_simulator
+from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.parts import parts
 from micromacro.sampling.production import run_chunks
 from micromacro.sampling.table import zero_table
@@ -50,6 +51,21 @@ def test_parts_come_back_in_their_places(known):
         assert chunk.acceptance[-1] < 0.5 < np.min(chunk.acceptance[:-1])
         states = np.asarray(last.position[:-1]).reshape(-1, 2)
         assert len(np.unique(states, axis=0)) == len(states)
+
+
+def test_a_diagonal_scale_in_many_dimensions_is_no_other(known, monkeypatch):
+    coarse = known.coarse_variable([-1.5], [1.5], (False,))
+    system = known.system(lambda q: known.quartic(q[:2]) + 0.5 * jnp.sum(q[2:] ** 2), np.zeros((1, 64)))
+    windows = Windows(jnp.zeros((1, 1)), jnp.array([4.0]), zero_table(coarse, 20))
+    tuning = Tuning(jnp.full(1, 0.1), jnp.diag(jnp.linspace(0.5, 1.0, 64))[None])
+    found = []
+    for many in (64, 65):
+        monkeypatch.setattr(jax_simulator, "MANY_DIMENSIONS", many)
+        engine = JaxEngine(system, coarse)
+        _, chunk = engine.advance(windows, tuning, engine.start(windows, jnp.zeros((1, 8, 64))), jax.random.key(0), 2, 5)
+        found.append(np.asarray(chunk.position))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
+    assert np.ptp(found[0]) > 0.1
 
 
 def fresh(engine):

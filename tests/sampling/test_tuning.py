@@ -79,6 +79,13 @@ def test_few_frames_shrink_the_scale_to_its_diagonal_and_keep_it_usable():
     assert np.abs(correlation - np.eye(30)).max() < 0.5
 
 
+def test_far_too_few_frames_leave_nothing_but_the_diagonal():
+    frames = np.random.default_rng(3).normal(size=(4, 2, 3, 80)) * np.linspace(1.0, 2.0, 80)
+    for window, scale in enumerate(np.asarray(within_scale(frames))):
+        moved = frames[:, window] - frames[:, window].mean(axis=0)
+        np.testing.assert_allclose(scale, np.diag(np.sqrt(np.sum(moved**2, axis=(0, 1)) / 9)), rtol=1e-9)
+
+
 def test_a_walker_without_energy_stops_the_run_with_its_window_and_step(known):
     coarse = known.coarse_variable([-2.0], [2.0], (False,))
     engine = JaxEngine(known.system(lambda q: jnp.sqrt(1.0 - q[0]) + q @ q, [[0.0, 0.0]]), coarse)

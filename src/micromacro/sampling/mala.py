@@ -26,7 +26,7 @@ def mala_step(
     evaluate: Callable[[Array], Walker],
     walker: Walker,
     step_size: Float[Array, ""],
-    scale: Float[Array, "D D"],
+    scale: Float[Array, "D D"] | Float[Array, "D"],
     noise: Float[Array, "D"],
     log_uniform: Float[Array, ""],
 ) -> tuple[Walker, Bool[Array, ""]]:
@@ -38,7 +38,7 @@ def mala_step(
     **Arguments:**
 
     - `evaluate`: position to walker; one force evaluation.
-    - `step_size`: h; `scale`: L, a square root of the preconditioner.
+    - `step_size`: h; `scale`: L, a square root of the preconditioner, or its diagonal where it has nothing else.
     - `noise`: standard normal `(D,)`; `log_uniform`: logarithm of a uniform number.
 
     **Returns:** the walker, and whether the proposal was accepted.
@@ -46,10 +46,14 @@ def mala_step(
     Source: Roberts & Tweedie, Bernoulli 2, 341 (1996).
     """
     root = jnp.sqrt(step_size)
-    force = scale.T @ walker.gradient
-    proposal = evaluate(walker.position + scale @ (step_size / 2 * force + root * noise))
-    reverse = noise + root / 2 * (force + scale.T @ proposal.gradient)
+    force = _times(scale.T, walker.gradient)
+    proposal = evaluate(walker.position + _times(scale, step_size / 2 * force + root * noise))
+    reverse = noise + root / 2 * (force + _times(scale.T, proposal.gradient))
     log_ratio = proposal.log_target - walker.log_target + 0.5 * (noise @ noise - reverse @ reverse)
     usable = jnp.isfinite(log_ratio) & jnp.all(jnp.isfinite(proposal.gradient))
     accepted = usable & (log_uniform < log_ratio)
     return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposal, walker), accepted
+
+
+def _times(scale: Array, vector: Float[Array, "D"]) -> Float[Array, "D"]:
+    return scale * vector if scale.ndim == 1 else scale @ vector

@@ -15,6 +15,8 @@ from micromacro.sampling.windows import Windows
 from micromacro.systems.model import FRAME_STEPS
 
 ACCEPTANCE = 0.6
+LEAST_TRUST = 0.2
+"""Share of an estimated covariance in a scale below which it is not worth the products with it."""
 FRAMES = 5
 CHUNK_STEPS = FRAMES * FRAME_STEPS
 
@@ -74,15 +76,25 @@ def _natural_step(dimension: int) -> float:
 
 
 def within_scale(frames: Float[np.ndarray, "frames windows walkers D"]) -> Float[Array, "windows D D"]:
-    """Square roots `(windows, D, D)` of the covariances within walkers; shrunk to their diagonal: frames are few."""
+    """Square roots `(windows, D, D)` of the covariances within walkers; shrunk to their diagonal: frames are few.
+
+    Where they are too few to tell anything else, the diagonal is all.
+    """
     count, _, walkers, dimension = frames.shape
-    centred = frames - frames.mean(axis=0)
-    covariance = np.einsum("fkwi,fkwj->kij", centred, centred) / (walkers * max(count - 1, 1))
-    diagonal = np.einsum("kii->ki", covariance)
+    centred, freedom = frames - frames.mean(axis=0), walkers * max(count - 1, 1)
     trust = walkers * count / (walkers * count + 5 * dimension)
+    if trust < LEAST_TRUST:
+        diagonal = np.sum(centred**2, axis=(0, 2)) / freedom
+        return jnp.asarray(np.sqrt(diagonal + _floor(diagonal))[:, :, None] * np.eye(dimension))
+    covariance = np.einsum("fkwi,fkwj->kij", centred, centred) / freedom
+    diagonal = np.einsum("kii->ki", covariance)
     shrunk = trust * covariance + (1 - trust) * diagonal[:, :, None] * np.eye(dimension)
-    floor = 1e-12 * diagonal.max(axis=1)[:, None, None] + 1e-30
-    return jnp.asarray(np.linalg.cholesky(shrunk + floor * np.eye(dimension)))
+    return jnp.asarray(np.linalg.cholesky(shrunk + _floor(diagonal)[:, :, None] * np.eye(dimension)))
+
+
+def _floor(variance: Float[np.ndarray, "windows D"]) -> Float[np.ndarray, "windows 1"]:
+    """What keeps coordinates that never moved usable."""
+    return 1e-12 * variance.max(axis=1, keepdims=True) + 1e-30
 
 
 def check_finite(walkers: Walker, windows: Windows, step: int) -> None:

@@ -15,8 +15,8 @@ from micromacro.sampling.windows import Windows
 from micromacro.systems.model import FRAME_STEPS
 
 ACCEPTANCE = 0.6
-LEAST_TRUST = 0.2
-"""Share of an estimated covariance in a scale below which it is not worth the products with it."""
+LEAST_TRUST = 0.5
+"""Share of an estimated covariance in a scale below which it is left out: steps would be at most twice as long for it."""
 FRAMES = 5
 CHUNK_STEPS = FRAMES * FRAME_STEPS
 

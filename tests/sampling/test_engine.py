@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from micromacro.sampling import jax_simulator
+from micromacro.sampling import tuned as tuned_module
 from micromacro.sampling.engine import Engine, JaxEngine, Tuning
 from micromacro.sampling.parts import parts
 from micromacro.sampling.production import run_chunks
@@ -60,9 +60,11 @@ def test_a_diagonal_scale_in_many_dimensions_is_no_other(known, monkeypatch):
     tuning = Tuning(jnp.full(1, 0.1), jnp.diag(jnp.linspace(0.5, 1.0, 64))[None])
     found = []
     for many in (64, 65):
-        monkeypatch.setattr(jax_simulator, "MANY_DIMENSIONS", many)
+        monkeypatch.setattr(tuned_module, "MANY_DIMENSIONS", many)
         engine = JaxEngine(system, coarse)
-        _, chunk = engine.advance(windows, tuning, engine.start(windows, jnp.zeros((1, 8, 64))), jax.random.key(0), 2, 5)
+        _, chunk = engine.advance(
+            windows, tuning, engine.start(windows, jnp.zeros((1, 8, 64))), jax.random.key(0), 2, 5
+        )
         found.append(np.asarray(chunk.position))
     np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
     assert np.ptp(found[0]) > 0.1

@@ -1,5 +1,7 @@
 """Which coordinates of the state are periodic, found by trying."""
 
+from functools import lru_cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ TRIALS = 16
 FRACTION = 0.3819660113
 
 
+@lru_cache(maxsize=16)
 def find_state_space(system: System, coarse: CoarseVariable) -> Space:
     """Where observed states live: on a circle where the physics and ξ repeat over a period, on the line elsewhere.
 
@@ -28,11 +31,15 @@ def find_state_space(system: System, coarse: CoarseVariable) -> Space:
     size = jax.vmap(system.observe)(states).shape[1]
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
     if size == system.dimension:
+        look = jax.jit(jax.vmap(partial(_seen, system, coarse)))
+        here = look(states)
         for coordinate in range(size):
             for low, period in _candidates(coarse):
                 shift = np.zeros(size)
                 shift[coordinate] = period
-                if _repeats(system, coarse, states, shift) and not _repeats(system, coarse, states, FRACTION * shift):
+                if _repeats(coarse, here, look(states + shift), shift) and not _repeats(
+                    coarse, here, look(states + FRACTION * shift), FRACTION * shift
+                ):
                     lower[coordinate], upper[coordinate] = low, low + period
                     break
     return Space.of(lower, upper, np.isfinite(lower))
@@ -46,14 +53,23 @@ def _candidates(coarse: CoarseVariable) -> list[tuple[float, float]]:
     return [*found, (-np.pi, 2 * np.pi)]
 
 
+def _seen(system: System, coarse: CoarseVariable, state: Float[Array, "D"]) -> tuple[Array, ...]:
+    """What is observed of a state, its coarse value, and the physics there."""
+    observed = system.observe(state)
+    known = isinstance(system, OverdampedSystem) or system.has_density
+    density = (system.log_density(state),) if known else ()
+    return observed, coarse(observed), system.drift(state), system.diffusion(state), *density
+
+
 def _repeats(
-    system: System, coarse: CoarseVariable, states: Float[Array, "n D"], shift: Float[np.ndarray, "D"]
+    coarse: CoarseVariable, here: tuple[Array, ...], there: tuple[Array, ...], shift: Float[np.ndarray, "D"]
 ) -> bool:
-    observed, moved = jax.vmap(system.observe)(states), jax.vmap(system.observe)(states + shift)
-    if not np.allclose(moved - observed, shift, atol=1e-9):
+    """Whether states moved by a shift are seen to be moved by it, and nothing else changes."""
+    if not np.allclose(there[0] - here[0], shift, atol=1e-9):
         return False
-    if not np.allclose(coarse.difference(jax.vmap(coarse)(moved), jax.vmap(coarse)(observed)), 0, atol=1e-8):
+    if not np.allclose(coarse.difference(there[1], here[1]), 0, atol=1e-8):
         return False
-    physics = [jax.vmap(system.drift), jax.vmap(system.diffusion)]
-    physics += [jax.vmap(system.log_density)] if isinstance(system, OverdampedSystem) or system.has_density else []
-    return all(np.allclose(f(states), f(states + shift), rtol=1e-8, atol=1e-8, equal_nan=True) for f in physics)
+    return all(
+        np.allclose(one, other, rtol=1e-8, atol=1e-8, equal_nan=True)
+        for one, other in zip(here[2:], there[2:], strict=True)
+    )

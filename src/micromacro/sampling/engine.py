@@ -188,6 +188,7 @@ class JaxEngine:
         self.evaluations += frames * interval * shape[0] * shape[1]
         accelerated = jax.default_backend() != "cpu"
         cut = parts(shape[0], shape[1], shape[2], frames * interval, accelerated=accelerated)
+        tuning = tuning.cheapest()
         tasks = [
             {
                 "windows": replace(windows, centers=_cut(windows.centers, part.windows)),

@@ -21,9 +21,6 @@ from micromacro.systems.model import System
 MOST_STEPS = 2000
 """Steps that are compiled into one call at most: between calls Ctrl-C is heard, and keys need no more memory."""
 
-MANY_DIMENSIONS = 64
-"""From here on a scale that is diagonal is applied as such: below, to compile for it too would cost more."""
-
 
 class JaxSimulator:
     """Compiled once for each shape and device. Setting `stopped` ends what is under way in other threads.
@@ -72,7 +69,6 @@ class JaxSimulator:
         """
         device = next(self._devices)
         keys = jax.random.split(jax.random.wrap_key_data(jnp.asarray(key)), frames)
-        tuning = _cheapest(tuning)
         windows, tuning, walkers, keys = jax.device_put((windows, tuning, walkers, keys), device)
         together, lengths = _pieces(frames, interval)
         saved, accepted, frame = [], [], []
@@ -151,15 +147,6 @@ class JaxSimulator:
             return walkers, saved
 
         return jax.lax.scan(frame, walkers, keys)
-
-
-def _cheapest(tuning: Tuning) -> Tuning:
-    """With the diagonals `(windows, D)` of scales that have nothing else, where a product with all of them is dear."""
-    scale = np.asarray(tuning.scale)
-    diagonal = np.diagonal(scale, axis1=1, axis2=2)
-    if scale.shape[-1] < MANY_DIMENSIONS or np.count_nonzero(scale) > np.count_nonzero(diagonal):
-        return tuning
-    return tuning._replace(scale=jnp.asarray(diagonal))
 
 
 def _pieces(frames: int, interval: int) -> tuple[int, list[int]]:

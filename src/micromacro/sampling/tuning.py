@@ -16,7 +16,7 @@ from micromacro.systems.model import FRAME_STEPS
 
 ACCEPTANCE = 0.6
 LEAST_TRUST = 0.5
-"""Share of an estimated covariance in a scale below which it is left out: steps would be at most twice as long for it."""
+"""Share of an estimated covariance in a scale below which it is left out: steps would be at most twice as long."""
 FRAMES = 5
 CHUNK_STEPS = FRAMES * FRAME_STEPS
 

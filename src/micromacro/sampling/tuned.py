@@ -13,11 +13,12 @@ MANY_DIMENSIONS = 64
 class Tuning(NamedTuple):
     """What the local sampler adapted in each window: step size `(windows,)` and scale `(windows, S, S)`.
 
-    S is the dimension of the state, and 1 where moves are not adjusted.
+    Scales that are diagonal may be given as such, `(windows, S)`. S is the dimension of the state, and 1 where moves
+    are not adjusted.
     """
 
     step_size: Float[Array, "windows"]
-    scale: Float[Array, "windows S S"]
+    scale: Float[Array, "windows S S"] | Float[Array, "windows S"]
 
     def cheapest(self) -> "Tuning":
         """With diagonals `(windows, S)` for scales that have nothing else, where a product with all is dear."""

@@ -195,6 +195,15 @@ def test_arguments_do_not_pass_through_the_scheduler(cluster, pool):
     assert max(found) < 10_000
 
 
+def test_a_worker_that_needs_much_memory_is_not_left_waiting(cluster):
+    """One that is paused does no task, and tells nobody."""
+
+    def pauses(dask_worker):
+        return dask_worker.memory_manager.memory_pause_fraction
+
+    assert set(cluster.client.run(pauses).values()) == {False}
+
+
 def test_everything_listens_on_loopback_only(cluster):
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]

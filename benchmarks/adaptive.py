@@ -36,7 +36,7 @@ class Problem:
 
 PROBLEMS = {
     "hidden-barrier": Problem(0.03, True, BiasSettings(windows=16, walkers=16, steps=1600)),
-    "muller-brown": Problem(0.15, False, BiasSettings(windows=20, walkers=16, steps=2000)),
+    "muller-brown": Problem(0.015, True, BiasSettings(windows=20, walkers=16, steps=2000)),
     "two-coarse-variables": Problem(0.05, True, BiasSettings(windows=8, walkers=8, steps=1600)),
 }
 

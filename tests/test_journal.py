@@ -175,3 +175,15 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"No space left on device.*Free some space"), Journal(tmp_path / "p") as kept:
         kept.keep(0, 0, "q", ANSWER)
     assert list((tmp_path / "p").iterdir()) == []
+
+
+def test_answers_beyond_a_million_files_stay_in_order(tmp_path):
+    for number in (999_999, 1_000_000):
+        with Journal(tmp_path) as kept:
+            kept._files = number
+            kept.keep(number, 0, "q", ANSWER)
+    with Journal(tmp_path) as kept:
+        kept.keep(0, 0, "q", ANSWER)
+        for call in (0, 999_999, 1_000_000):
+            assert kept.find(call, 0, "q") is not None if call else True
+    assert sorted(file.name[:-9] for file in tmp_path.glob("*.zarr.zip")) == ["1000000", "1000001", "999999"]

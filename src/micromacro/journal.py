@@ -70,11 +70,12 @@ class Journal:
         self._failure: StoreError | None = None
 
     def __enter__(self) -> "Journal":
-        files = sorted(self._folder.glob("*.zarr.zip")) if self._folder.is_dir() else []
+        files = list(self._folder.glob("*.zarr.zip")) if self._folder.is_dir() else []
         for file in files:
             if not re.fullmatch(r"\d{6,12}\.zarr\.zip", file.name):
                 raise _damaged(file, ValueError("it was not written by a run"))
-        self._files = int(files[-1].name.partition(".")[0]) + 1 if files else 0
+        files.sort(key=_number)
+        self._files = _number(files[-1]) + 1 if files else 0
         for file in files:
             for entry in _entries(file):
                 self._entries[entry.call, entry.part] = entry
@@ -170,6 +171,11 @@ def _write(file: Path, answers: list[tuple[Entry, Answer]]) -> None:
                     settings = {"chunks": _whole(array), "compressors": None, "dimension_names": axes}
                     # zeros too: an archive that says more than it holds is refused
                     group.create_array(name, data=array, config={"write_empty_chunks": True}, **settings)
+
+
+def _number(file: Path) -> int:
+    """Of a file of the journal, in the order in which they were written."""
+    return int(file.name.partition(".")[0])
 
 
 def _whole(array: np.ndarray) -> tuple[int, ...]:

@@ -11,11 +11,19 @@ from micromacro.cases.case import Case
 from micromacro.coupling import checks
 from micromacro.coupling.adding import missing_windows, nearby_states, with_windows
 from micromacro.coupling.allocation import Walkers, first_columns
-from micromacro.coupling.estimate import Estimate, Segment, equilibrated, estimate, free_energy_table, newest
+from micromacro.coupling.estimate import (
+    Estimate,
+    Segment,
+    equilibrated,
+    estimate,
+    frame_inefficiency,
+    free_energy_table,
+    newest,
+)
 from micromacro.coupling.importance import weighted_draws
 from micromacro.coupling.joining import joined
 from micromacro.coupling.learning import AnyGenerator
-from micromacro.coupling.rounds import ADAPT_CHUNKS, Round
+from micromacro.coupling.rounds import ADAPT_CHUNKS, Round, Schedule
 from micromacro.molecules.system import MolecularSystem
 from micromacro.round_sizes import (
     ADAPTIVE,
@@ -28,6 +36,7 @@ from micromacro.round_sizes import (
     keeps_windows,
     most_rounds,
     next_size,
+    round_schedule,
     round_steps,
 )
 from micromacro.sampling.engine import Tuning
@@ -137,13 +146,14 @@ def sample_windows(run: stages.Run, *, coupled: bool, share: float = 1.0) -> Sam
         if coupled and _needs_training(history, case):
             data = newest(segments, plan.most_frames(case)) or [local, *explored.segments]
             generator = stages.learn_stage(run, number, data, windows.width, generator)
-        windows, result = _run_round(run, number, generator, windows, walkers, size)
+        schedule = rounds.schedule(size, walkers.count)
+        windows, result = _run_round(run, number, generator, windows, walkers, size, schedule)
         segments.append(_segment(run, windows, result, exchanged=case.bias.exchange and not coupled, size=size))
         walkers = _standing(result, start)
         judged = joined(case.system.observe, segments) if case.target.sizes_rounds else segments[-1]
-        previous, current = current, estimate(coarse, segments, padding)
+        previous, current = current, estimate(coarse, segments, padding, current)
         change, now = surface_change(previous, current), rounds.error(current)
-        history.append(_round_row(number, result, change, windows) | rounds.row(size, now))
+        history.append(_round_row(number, result, change, windows) | rounds.row(result, now))
         if number > 1 and rounds.enough(change, now) and not _unsettled(run, judged, current, start):
             ended = ""
             break
@@ -185,11 +195,16 @@ class _Rounds:
         if not case.target.sizes_rounds:
             return self._usual(windows.count, walkers, left)
         chunks = 0 if goes_on and number > 1 and not self.seeded else ADAPT_CHUNKS
-        affordable = Affordable(self._overhead(chunks), self._left)
+        affordable = Affordable(self._overhead(chunks), self._left, moves=self._moves)
         shared = left if case.target.error is None else 1
         if number == 1:
             return first_size(case, windows, walkers, affordable, rounds_left=shared)
         return next_size(case, windows, walkers, segments, now, affordable, chunks, rounds_left=shared)
+
+    def schedule(self, size: RoundSize, walkers: int) -> Schedule:
+        """How the next round spends its steps."""
+        case, batch = self.run.case, len(size.columns) * walkers
+        return round_schedule(case, size.steps, batch, moves=self._moves and case.target.sizes_rounds)
 
     def error(self, current: Estimate) -> Reached:
         """What is reached by now, where rounds have a size of their own."""
@@ -202,12 +217,19 @@ class _Rounds:
             return change < self.run.case.couple.tolerance
         return now.error <= target.error
 
-    def row(self, size: RoundSize, now: Reached) -> dict:
+    def row(self, result: Round, now: Reached) -> dict:
         """What the list of rounds says besides, where rounds have a size of their own."""
         if not self.run.case.target.sizes_rounds:
             return {}
-        copies = np.bincount(size.columns)
-        return {"stderr": now.error if np.isfinite(now.error) else None, "steps": size.steps, "copies": copies.tolist()}
+        frames, columns, _ = result.frames.log_density.shape
+        copies = np.bincount(np.arange(columns) if result.window is None else result.window)
+        error = now.error if np.isfinite(now.error) else None
+        return {"stderr": error, "steps": frames * result.interval, "copies": copies.tolist()}
+
+    @property
+    def _moves(self) -> bool:
+        """Whether walkers are moved by a generator within rounds."""
+        return self.coupled and not self.seeded
 
     @property
     def _left(self) -> int | None:
@@ -247,13 +269,18 @@ def _standing(result: Round, start: np.ndarray) -> Walkers:
 
 
 def _run_round(
-    run: stages.Run, number: int, generator: AnyGenerator | None, windows: Windows, walkers: Walkers, size: RoundSize
+    run: stages.Run,
+    number: int,
+    generator: AnyGenerator | None,
+    windows: Windows,
+    walkers: Walkers,
+    size: RoundSize,
+    schedule: Schedule,
 ) -> tuple[Windows, Round]:
     """The round of that size, and its windows without their copies."""
     placed = walkers.placed(size.columns)
     uneven = len(size.columns) > windows.count
     held = windows.columns(size.columns) if uneven else windows
-    schedule = plan.schedule(run.case, size.steps, len(size.columns) * walkers.count)
     stored, result = stages.round_stage(
         run,
         number,
@@ -287,6 +314,7 @@ def _segment(run: stages.Run, windows: Windows, result: Round, *, exchanged: boo
         # chains that go on in the same windows have equilibrated; another cut would only throw frames away
         first = np.zeros_like(segment.first) if size.adapt_chunks == 0 else segment.first
         segment = replace(segment, first=first, window=result.window, interval=result.interval)
+        segment = replace(segment, independence=1 / frame_inefficiency(run.case.system.observe, segment))
     moves = {"log_weight": result.log_weight, "log_weight_before": result.log_weight_before}
     return replace(segment, start=result.start, **moves)
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from micromacro.cases.case import Case, ExploreSettings
-from micromacro.coupling.rounds import ADAPT_CHUNKS, MOST_FRAMES, SEED_MOVES, Schedule, schedule_for
+from micromacro.coupling.rounds import ADAPT_CHUNKS, LONGEST_CYCLE, MOST_FRAMES, SEED_MOVES, Schedule, schedule_for
 from micromacro.coupling.seeding import RELAXATION_CHUNKS
 from micromacro.errors import BudgetError
 from micromacro.estimates.discovered import MOST_WELLS, discovery_cost
@@ -88,15 +88,24 @@ def cycles_for(case: Case) -> int:
     return case.couple.cycles or (40 if dimension <= 5 else 30 if dimension <= 30 else 10)
 
 
-def schedule(case: Case, steps: int, batch: int, cycles: int | None = None) -> Schedule:
+def cycle_steps(case: Case, steps: int) -> int:
+    """Local steps between two generator moves in a round of so many steps with the moves that the case has."""
+    shortest = FRAME_STEPS if isinstance(case.system, MolecularSystem) else 1
+    return int(np.clip(steps // cycles_for(case), shortest, LONGEST_CYCLE))
+
+
+def schedule(
+    case: Case, steps: int, batch: int, cycles: int | None = None, longest_cycle: int = LONGEST_CYCLE
+) -> Schedule:
     """How a round of `steps` local steps is spent.
 
     Each frame of a molecule costs as much as two steps: they are as far apart as leaves 200 of them, within limits.
+    `longest_cycle`: steps from which on a cycle becomes more of them, as far as memory holds their frames.
     """
     interval = 1
     if isinstance(case.system, MolecularSystem):
         interval = int(np.clip(steps // MOLECULE_FRAMES, FRAME_STEPS, case.system.frame_steps))
-    return schedule_for(steps, cycles or cycles_for(case), batch, most_frames(case), interval)
+    return schedule_for(steps, cycles or cycles_for(case), batch, most_frames(case), interval, longest_cycle)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from micromacro import plan
 from micromacro.cases.case import Case
 from micromacro.coupling.allocation import Spending, columns_of, share_copies, spending
 from micromacro.coupling.estimate import Segment
-from micromacro.coupling.rounds import ADAPT_CHUNKS
+from micromacro.coupling.rounds import ADAPT_CHUNKS, LONGEST_CYCLE, Schedule
 from micromacro.sampling.windows import Windows
 from micromacro.target import Reached
 
@@ -31,6 +31,18 @@ GROWTH = 2.0
 MOST_ROUNDS = 40
 MOST_WORK = 10
 LENGTHS = 12
+MOST_INDEPENDENT = 0.99
+"""Of frames, the share that is believed: what lies between frames that seem independent is not to be seen."""
+
+
+def round_schedule(case: Case, steps: int, batch: int, *, moves: bool) -> Schedule:
+    """How a round of so many steps of each of `batch` walkers spends them.
+
+    `moves`: whether generator moves cross hidden barriers, as nothing else does; longer rounds then have more of them,
+    not rarer ones, as far as memory holds their frames.
+    """
+    longest = plan.cycle_steps(case, round_steps(case)) if moves else LONGEST_CYCLE
+    return plan.schedule(case, steps, batch, longest_cycle=longest)
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,14 @@ class RoundSize:
 
 @dataclass(frozen=True)
 class Affordable:
-    """What a round may cost: `overhead` of each walker besides its steps, and `left` force evaluations, if limited."""
+    """What a round may cost: `overhead` of each walker besides its steps, and `left` force evaluations, if limited.
+
+    `moves`: whether generator moves cross hidden barriers, as in `round_schedule`.
+    """
 
     overhead: int
     left: int | None
+    moves: bool = False
 
     def steps(self, walkers: int) -> int | None:
         """The most steps of each of so many walkers; `None` without a limit."""
@@ -107,22 +123,29 @@ def next_size(
     - `now`: the standard error by now and the share of each chain.
     - `rounds_left`: among which the budget is shared where there is no target.
     """
-    spent = spending(case.coarse, windows, walkers, work_of(windows, segments), now.chain_variance)
+    information = _sum_of_windows(windows, [segment.information for segment in segments])
+    done = _sum_of_windows(windows, [segment.work for segment in segments])
+    spent = spending(case.coarse, windows, walkers, information, now.chain_variance)
     options = []
     for copies in COPIES if allocation_of(case) == ADAPTIVE else (1,):
         columns = copies * windows.count
-        most = _longest(case, float(np.mean(spent.work)) / walkers, affordable.left is not None) // copies
+        most = _longest(case, float(np.mean(done)) / walkers, affordable.left is not None) // copies
         limit = affordable.steps(rounds_left * columns * walkers)
         most = most if limit is None else min(most, limit)
+        most = min(most, _longest_with_moves(case, columns * walkers)) if affordable.moves else most
         if most >= plan.FEWEST_STEPS:
-            options.append(_shortest(spent, columns, most, walkers, affordable.overhead, case.target.error))
+            lengths = [
+                _length(case, steps, segments[-1], columns, walkers, affordable) for steps in _steps_to_try(case, most)
+            ]
+            options.append(_best_length(spent, columns, lengths, float(np.sum(done)), case.target.error))
     if not options:
         return None
-    if not np.isfinite(now.error):
-        # nothing is known of where the error comes from: as much work as there may be, everywhere alike
-        return RoundSize(np.arange(windows.count), options[0].most, adapt_chunks)
+    wanted = case.target.error
+    if not np.isfinite(now.error) or (wanted is not None and now.error <= wanted):
+        # nothing is known of where the error comes from, or checks fail that only longer chains can mend
+        return RoundSize(np.arange(windows.count), options[0].most.steps, adapt_chunks)
     best = min(options, key=lambda option: option.rank)
-    return RoundSize(columns_of(best.copies), best.steps, adapt_chunks)
+    return RoundSize(columns_of(best.copies), best.length.steps, adapt_chunks)
 
 
 def _longest(case: Case, mean: float, limited: bool) -> int:
@@ -135,47 +158,78 @@ def _longest(case: Case, mean: float, limited: bool) -> int:
     return min(longest, round(MOST_WORK * case.couple.rounds * case.bias.steps - mean))
 
 
-def work_of(windows: Windows, segments: list[Segment]) -> Float[np.ndarray, "K"]:
-    """Walker-steps of each window that count, over all rounds; windows that were added later have none before."""
-    work = np.zeros(windows.count)
-    for segment in segments:
-        work[: segment.windows.count] += segment.work
-    return work
+def _longest_with_moves(case: Case, batch: int) -> int:
+    """Steps of the longest round with moves as frequent as in the first, whose frames memory can hold."""
+    cycles = max(plan.cycles_for(case), plan.most_frames(case) // batch)
+    return max(plan.FEWEST_STEPS, cycles * plan.cycle_steps(case, round_steps(case)))
+
+
+def _sum_of_windows(windows: Windows, parts: list[np.ndarray]) -> Float[np.ndarray, "K"]:
+    """Over all rounds, of each window; those that were added later have nothing before."""
+    total = np.zeros(windows.count)
+    for part in parts:
+        total[: len(part)] += part
+    return total
+
+
+@dataclass(frozen=True)
+class _Length:
+    """A length that a round may have: its steps, its force evaluations, and what each column of it counts for."""
+
+    steps: int
+    cost: float
+    added: float
+
+
+def _steps_to_try(case: Case, most: int) -> list[int]:
+    """From the shortest on where a target decides; else the longest."""
+    lengths = np.unique(np.geomspace(min(plan.FEWEST_STEPS, most), most, LENGTHS).astype(int))
+    return [int(steps) for steps in (lengths if case.target.error is not None else lengths[-1:])]
+
+
+def _length(case: Case, steps: int, last: Segment, columns: int, walkers: int, affordable: Affordable) -> _Length:
+    r"""What a round of so many steps costs and counts for, if its frames are correlated as those of the last round.
+
+    Correlations that decay exponentially leave the share $\tanh(\Delta / 2\tau)$ of frames Δ steps apart.
+    """
+    schedule = round_schedule(case, steps, columns * walkers, moves=affordable.moves)
+    worth = float(schedule.interval)
+    if last.independence is not None:
+        apart = np.arctanh(min(last.independence, MOST_INDEPENDENT)) * schedule.interval / last.interval
+        worth = float(np.tanh(apart))
+    cost = float(columns * walkers * (steps + affordable.overhead))
+    return _Length(steps, cost, schedule.cycles * schedule.frames * worth * walkers)
 
 
 @dataclass(frozen=True)
 class _Option:
-    """One way to spend a round: copies of each window and steps, force evaluations, and whether the target is in reach.
+    """One way to spend a round: copies of each window, its length, and whether the target is in reach.
 
     `worth`: squared error after it times all that the run has cost then, smallest where work is used best; `most`: the
-    steps that it may have.
+    longest that it may be.
     """
 
     copies: Int[np.ndarray, "K"]
-    steps: int
-    cost: float
+    length: _Length
     reaches: bool
     worth: float
-    most: int
+    most: _Length
 
     @property
     def rank(self) -> tuple[bool, float]:
         """The best option has the smallest: of those that reach the target by cost, of others by worth."""
-        return (not self.reaches, self.cost if self.reaches else self.worth)
+        return (not self.reaches, self.length.cost if self.reaches else self.worth)
 
 
-def _shortest(spent: Spending, columns: int, most: int, walkers: int, overhead: int, wanted: float | None) -> _Option:
-    """The shortest round of so many columns that should reach what is wanted, the longest where none should."""
-    lengths = np.unique(np.geomspace(min(plan.FEWEST_STEPS, most), most, LENGTHS).astype(int))
-    found = None
-    for steps in lengths if wanted is not None else lengths[-1:]:
-        added = float(steps * walkers)
-        copies = share_copies(spent, columns, added)
-        error = spent.squared_error(copies * added)
-        cost = float(columns * walkers * (steps + overhead))
+def _best_length(spent: Spending, columns: int, lengths: list[_Length], done: float, wanted: float | None) -> _Option:
+    """The shortest round of so many columns that should reach what is wanted; where none should, the one worth most.
+
+    `done`: what the rounds so far have cost.
+    """
+    options = []
+    for length in lengths:
+        copies = share_copies(spent, columns, length.added)
+        error = spent.squared_error(copies * length.added)
         reaches = wanted is not None and error <= (MARGIN * wanted) ** 2
-        found = _Option(copies, int(steps), cost, reaches, error * (float(np.sum(spent.work)) + cost), most)
-        if reaches:
-            break
-    assert found is not None
-    return found
+        options.append(_Option(copies, length, reaches, error * (done + length.cost), lengths[-1]))
+    return min(options, key=lambda option: option.rank)

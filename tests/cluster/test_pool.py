@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from distributed import Client, LocalCluster
 
 from micromacro.cluster import pool as module
 from micromacro.cluster.connect import connected
@@ -215,3 +217,50 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("micromacro.cluster.connect.SECONDS_TO_CONNECT", 1)
     with pytest.raises(ClusterError, match="must be the address of a dask scheduler"), connected("tcp://127.0.0.1:9"):
         pass
+
+
+def test_long_tasks_after_short_ones_are_waited_for(cluster, tmp_path, monkeypatch):
+    """A call of tuning is answered in no time; a cycle takes as long as it takes."""
+    monkeypatch.setattr(module, "LEAST_PATIENCE", 0.1)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    pool = ClusterPool(cluster.client, partial(Toy, tmp_path))
+    before = set(cluster.client.run(os.getpid).values())
+    pool.run("double", *tasks(4))
+    assert len(pool.run("slow", *tasks(2))) == 2
+    assert set(cluster.client.run(os.getpid).values()) == before
+
+
+def test_patience_grows_each_time_that_all_seem_to_hang(pool):
+    pool._longest = 10.0
+    first, pool._hung = pool._silence, 2
+    assert (first, pool._silence) == (200.0, 800.0)
+
+
+def test_a_frozen_worker_is_noticed_before_patience_ends(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_ANSWER", 2.0)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_QUESTIONS", 1.0)
+    pool = ClusterPool(cluster.client, partial(Toy, tmp_path))
+    pool.run("double", *tasks(4))
+    (frozen, *_) = cluster.client.run(os.getpid).values()
+    timer = threading.Timer(0.5, os.kill, (frozen, signal.SIGSTOP))
+    timer.start()
+    began = time.monotonic()
+    try:
+        assert len(pool.run("slow", *tasks(4))) == 4
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
+    assert time.monotonic() - began < 60
+
+
+def test_a_scheduler_without_workers_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(module, "ATTEMPTS_TO_SEND", 2)
+    address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(n_workers=0, **address) as empty,
+        Client(empty, timeout=1, set_as_default=False) as client,
+    ):
+        pool = ClusterPool(client, partial(Toy, tmp_path), patience=2.0)
+        with pytest.raises(ClusterError, match=r"scheduler at .* has no workers\..*'dask worker'"):
+            pool.run("double", *tasks(2))
+    assert "has no workers: waiting" in caplog.text

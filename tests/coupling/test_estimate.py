@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from micromacro.coupling.estimate import (
     Segment,
@@ -207,6 +209,22 @@ def test_long_cycles_become_more_of_them_as_far_as_frames_fit(steps, batch):
 @pytest.mark.parametrize("steps", [10, 4000, 40 * 50_000])
 def test_shorter_cycles_stay_as_many_as_asked_for(steps):
     assert schedule_for(steps, 40, 1536).cycles == min(40, steps)
+
+
+@given(
+    steps=st.integers(1, 10**6),
+    cycles=st.integers(1, 200),
+    batch=st.integers(1, 10**5),
+    longest=st.integers(1, 100),
+)
+@settings(deadline=None)
+def test_moves_that_are_added_cost_nothing_more(steps, cycles, batch, longest):
+    found = schedule_for(steps, cycles, batch, longest_cycle=longest)
+    asked = min(cycles, steps)
+    assert found.steps + found.cycles <= steps + asked
+    assert found.cycles * found.frames * batch <= max(160_000, asked * batch)
+    room = min(160_000 // batch, (steps + asked) // 2)
+    assert found.frames * found.interval <= longest or found.cycles >= max(asked, min(room, -(-steps // longest)))
 
 
 @pytest.mark.parametrize(("steps", "cycles"), [(5600, 100), (2600, 100), (30_000, 100), (120, 40), (20, 100)])

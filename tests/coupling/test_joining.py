@@ -70,3 +70,31 @@ def test_rounds_of_wider_frames_are_judged_at_equal_distance():
     assert found.interval == 8
     np.testing.assert_array_equal(found.frames.position[:10], close.frames.position[::4])
     np.testing.assert_array_equal(found.frames.position[10:], wide.frames.position)
+
+
+def test_a_short_last_round_does_not_make_earlier_ones_look_close():
+    rng = np.random.default_rng(5)
+    wide, close = segment(rng, [1, 1], interval=8), segment(rng, [1, 1], interval=2)
+    found = joined(identity, [wide, close])
+    assert found.interval == 8
+    np.testing.assert_array_equal(found.frames.position[:40], wide.frames.position)
+    np.testing.assert_array_equal(found.frames.position[40:], close.frames.position[::4])
+
+
+def test_frames_count_by_how_many_of_them_are_independent():
+    rng = np.random.default_rng(6)
+    first = replace(segment(rng, [1, 1], interval=2), independence=0.2)
+    second = replace(segment(rng, [1, 3], interval=100), independence=0.8)
+    found = estimate(LINE, [first, second], 0)
+    np.testing.assert_allclose(found.mbar.counts, [(40 + 4 * 40) * WALKERS, (40 + 12 * 40) * WALKERS])
+    np.testing.assert_allclose(second.information, [0.8 * 40 * WALKERS, 0.8 * 3 * 40 * WALKERS])
+
+
+def test_an_estimate_that_begins_from_an_earlier_one_is_the_same():
+    rng = np.random.default_rng(7)
+    rounds = [segment(rng, [1, 1], frames=200), segment(rng, [1, 1], frames=200)]
+    again = estimate(LINE, rounds, 0, estimate(LINE, rounds[:1], 0))
+    np.testing.assert_allclose(again.mbar.free_energy, estimate(LINE, rounds, 0).mbar.free_energy, atol=1e-9)
+    other = replace(rounds[0], windows=Windows(WINDOWS.centers + 0.1, WINDOWS.stiffness, WINDOWS.flattening))
+    elsewhere = estimate(LINE, rounds, 0, estimate(LINE, [other], 0))
+    np.testing.assert_array_equal(elsewhere.mbar.free_energy, estimate(LINE, rounds, 0).mbar.free_energy)

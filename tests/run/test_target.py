@@ -17,7 +17,7 @@ from micromacro.coupling.allocation import Spending, share_copies
 from micromacro.coupling.estimate import Segment
 from micromacro.errors import BudgetError, InputError
 from micromacro.progress import Progress
-from micromacro.round_sizes import COPIES, Affordable, first_size, next_size
+from micromacro.round_sizes import COPIES, Affordable, first_size, next_size, round_schedule, round_steps
 from micromacro.run import run
 from micromacro.sampling.production import Frames
 from micromacro.sampling.table import zero_table
@@ -74,7 +74,8 @@ def test_a_run_stops_when_its_target_is_met(adaptive):
 def test_the_rounds_say_what_they_held(adaptive):
     first, *others = adaptive.summary["rounds"]
     assert first["copies"] == [1] * 6
-    assert first["steps"] == 100
+    # 40 cycles of two steps each
+    assert first["steps"] == 80
     assert others
     for entry in others:
         assert sum(entry["copies"]) in [copies * 6 for copies in COPIES]
@@ -202,3 +203,58 @@ def test_what_a_run_could_not_judge_is_refused(changed, key, tmp_path):
     method = "unbiased" if key == "budget.target_error" else "umbrella"
     with pytest.raises(InputError, match=key):
         run(replace(small(), **changed), tmp_path / "out", method=method)
+
+
+def test_longer_rounds_have_more_moves_not_rarer_ones():
+    case = small(0.01, bias=BiasSettings(windows=6, walkers=8, steps=1600))
+    first = round_schedule(case, round_steps(case), 48, moves=True)
+    later = round_schedule(case, 20_000, 48, moves=True)
+    assert first.frames * first.interval == 10
+    assert later.frames * later.interval <= 10
+    alone = round_schedule(case, 20_000, 48, moves=False)
+    assert alone.cycles == plan.cycles_for(case)
+
+
+def frames_of(walkers: int, count: int = 40) -> Frames:
+    shape = (count, 6, walkers)
+    return Frames(np.zeros((*shape, 2)), np.zeros((*shape, 1)), np.zeros(shape), np.ones(6))
+
+
+def test_a_round_with_moves_is_no_longer_than_its_frames_fit():
+    case, walkers = small(0.001, bias=BiasSettings(windows=6, walkers=8, steps=1600)), 2000
+    windows = Windows(jnp.linspace(-1.5, 1.5, 6)[:, None], jnp.array([30.0]), zero_table(case.coarse, 8))
+    segment = Segment(windows, frames_of(walkers), np.zeros(6, int), interval=200, independence=0.5)
+    now = Reached(0.1, np.full(6 * walkers, 1e-6))
+    affordable = Affordable(40, None, moves=True)
+    found = next_size(case, windows, walkers, [segment], now, affordable, 0)
+    assert found is not None
+    assert found.steps <= max(40, 160_000 // (len(found.columns) * walkers)) * 10
+    alone = next_size(case, windows, walkers, [segment], now, Affordable(40, None), 0)
+    assert alone is not None
+    assert alone.steps > found.steps
+
+
+def test_frames_that_are_independent_already_are_not_made_wider():
+    """What is kept of a round is bounded: where its frames are independent, a longer one tells no more."""
+    case, walkers = small(0.05, bias=BiasSettings(windows=6, walkers=8, steps=1600), allocation="uniform"), 8
+    windows = Windows(jnp.linspace(-1.5, 1.5, 6)[:, None], jnp.array([30.0]), zero_table(case.coarse, 8))
+    now = Reached(0.1, np.full(6 * walkers, 0.01 / (6 * walkers)))
+    found = {}
+    for share in (0.02, 0.99):
+        # frames of 40 cycles and 5 each, 100 steps apart
+        segment = Segment(windows, frames_of(walkers, 200), np.zeros(6, int), interval=100, independence=share)
+        size = next_size(case, windows, walkers, [segment], now, Affordable(40, None), 0)
+        assert size is not None
+        found[share] = size.steps
+    assert found[0.99] < found[0.02]
+
+
+def test_where_only_checks_fail_chains_become_longer():
+    case, walkers = small(0.1), 8
+    windows = Windows(jnp.linspace(-1.5, 1.5, 6)[:, None], jnp.array([30.0]), zero_table(case.coarse, 8))
+    segment = Segment(windows, frames_of(walkers), np.zeros(6, int), interval=40)
+    now = Reached(0.05, np.full(6 * walkers, 1e-4))
+    found = next_size(case, windows, walkers, [segment], now, Affordable(10, None), 0)
+    assert found is not None
+    assert found.steps == 2 * 40 * 40
+    assert found.columns.tolist() == list(range(6))

@@ -112,3 +112,38 @@ def test_the_first_tuning_is_cautious():
     assert isinstance(tuning, Tuning)
     np.testing.assert_array_equal(tuning.scale, np.broadcast_to(np.eye(2), (3, 2, 2)))
     np.testing.assert_array_equal(tuning.step_size, 0.01)
+
+
+def chains_of(rng, factor, frames: int = 20, windows: int = 4, walkers: int = 4) -> np.ndarray:
+    """Walkers whose coordinates are correlated alike in all windows; half of each step is kept in time."""
+    noise = rng.normal(size=(frames, windows, walkers, len(factor)))
+    for frame in range(1, frames):
+        noise[frame] = 0.5 * noise[frame - 1] + np.sqrt(0.75) * noise[frame]
+    return noise @ factor.T
+
+
+@pytest.mark.parametrize("strong", ["mode", "pair"])
+def test_windows_of_few_frames_share_strong_correlations(strong):
+    size = 60
+    near = np.abs(np.arange(size)[:, None] - np.arange(size))
+    correlation = np.exp(-near / size) if strong == "mode" else np.where(near == 0, 1.0, 0.0)
+    if strong == "pair":
+        correlation[3, 4] = correlation[4, 3] = 0.98
+    frames = chains_of(np.random.default_rng(0), np.linalg.cholesky(correlation)) * np.linspace(1.0, 5.0, size)
+    for scale in np.asarray(within_scale(frames)):
+        product = scale @ scale.T
+        found = product / np.sqrt(np.outer(np.diag(product), np.diag(product)))
+        whitened = np.linalg.solve(np.linalg.cholesky(found), correlation)
+        whitened = np.linalg.solve(np.linalg.cholesky(found), whitened.T)
+        # half of them is believed, 320 / (320 + 5 * 60): the rest of the stretch stays
+        assert np.linalg.cond(whitened) < 0.5 * np.linalg.cond(correlation)
+
+
+def test_weak_correlations_of_few_frames_are_left_out():
+    size = 60
+    correlation = np.eye(size)
+    correlation[0, 1] = correlation[1, 0] = 0.3
+    for seed in range(10):
+        frames = chains_of(np.random.default_rng(seed), np.linalg.cholesky(correlation))
+        for scale in np.asarray(within_scale(frames)):
+            np.testing.assert_array_equal(scale, np.diag(np.diag(scale)))

@@ -1,9 +1,10 @@
 """Tasks done by the workers of a dask cluster: tried again elsewhere where one fails, reported by name where all do."""
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import pairwise
@@ -21,13 +22,16 @@ from micromacro.sampling.pickling import by_value
 from micromacro.sampling.pool import Answer, nothing
 
 FIRST_PATIENCE, LEAST_PATIENCE, PATIENCE = 900.0, 60.0, 20.0
-"""Seconds in silence before workers count as hung: before any answer, at least, and in longest answers so far."""
+"""Seconds in silence before workers count as hung: before the first answer of a call, at least, and in longest answers
+of it. Calls before it say nothing: a step of tuning is hundreds of times shorter than a cycle."""
 SECONDS_BETWEEN_LOOKS = 0.5
 ATTEMPTS_TO_SEND = 40
 COPIES = 3
 """Of what all workers must know, lest one that ends takes it along. More cost a message each, in every round."""
 SECONDS_TO_ANSWER = 10.0
 """In which a worker that is not frozen says who it is, also while it computes."""
+SECONDS_BETWEEN_QUESTIONS = 60.0
+"""Of silence, after each of which workers are asked whether they are frozen."""
 BUNDLES, MOST_BUNDLES = 2, 8
 """Messages to each worker and call that tasks travel in: each costs some milliseconds, however small its tasks."""
 SECONDS_OF_BUNDLE = 0.1
@@ -55,6 +59,7 @@ class ClusterPool:
         self._published: dict[int, Future] = {}
         self._count = 0
         self._longest: float | None = None
+        self._hung = 0
         self._seconds: dict[str, float] = {}
         self._ended: SimpleQueue[Future] = SimpleQueue()
 
@@ -81,6 +86,7 @@ class ClusterPool:
         answers: list[Answer] = [None] * len(tasks)
         left = [Task(number, task, label) for number, (task, label) in enumerate(zip(tasks, labels, strict=True))]
         failed: list[Task] = []
+        self._longest, self._hung = None, 0
         try:
             under_way = self._submitted(method, self._bundled(method, left))
             while under_way:
@@ -97,6 +103,11 @@ class ClusterPool:
                     again += [[task] for task in bundle if not task.hopeless]
                 under_way |= self._submitted(method, again)
         except (CommClosedError, OSError) as error:
+            if self._client.status == "running" and not self._workers():
+                raise ClusterError(
+                    f"{self._address} has no workers. What was done is kept: start some with 'dask worker', one for "
+                    "each core, and go on with --resume."
+                ) from error
             raise ClusterError(
                 f"the scheduler does not answer: {error}. What was done is kept: start it, and go on with --resume."
             ) from error
@@ -107,6 +118,10 @@ class ClusterPool:
     def close(self) -> None:
         """Let go of what was published."""
         self._published.clear()
+
+    @property
+    def _address(self) -> str:
+        return f"the scheduler at {self._client.scheduler_info()['address']}"
 
     def _workers(self) -> set[str]:
         return set(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -158,7 +173,11 @@ class ClusterPool:
             except (CommClosedError, OSError, KeyError) as error:
                 if self._client.status != "running" or attempt == ATTEMPTS_TO_SEND - 1:
                     raise
-                if isinstance(error, TimeoutError):
+                if not self._workers():
+                    logging.getLogger("micromacro").warning(
+                        "%s has no workers: waiting for 'dask worker'", self._address
+                    )
+                elif isinstance(error, TimeoutError):
                     self._restart(self._frozen())
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         raise AssertionError
@@ -210,15 +229,21 @@ class ClusterPool:
 
     def _finished(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Those that ended, waited for; hung workers are restarted, and their tasks then end as lost."""
-        since = time.monotonic()
+        since = asked = time.monotonic()
         while True:
             ended = self._heard(under_way)
             # futures that were lost tell nobody
             ended = ended or [future for future in under_way if future.status != "pending"]
             if ended:
                 return ended
-            if time.monotonic() - since > self._silence:
-                return self._given_up(under_way)
+            now = time.monotonic()
+            if now - since > self._silence:
+                self._hung += 1
+                return self._given_up(under_way, f"no answer in {now - since:.0f} s")
+            if now - asked > SECONDS_BETWEEN_QUESTIONS:
+                frozen, asked = self._frozen(), now
+                if frozen:
+                    return self._given_up(under_way, "its worker was frozen", frozen)
 
     def _heard(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Those that have told that they ended; waits a little for the first."""
@@ -234,20 +259,26 @@ class ClusterPool:
         """Seconds without an answer after which something hangs."""
         if self._patience is not None:
             return self._patience
-        return FIRST_PATIENCE if self._longest is None else max(LEAST_PATIENCE, PATIENCE * self._longest)
+        patience = FIRST_PATIENCE if self._longest is None else max(LEAST_PATIENCE, PATIENCE * self._longest)
+        # a task may take longer than any that has ended: more time whenever all seem to hang
+        return patience * 2**self._hung
 
-    def _given_up(self, under_way: dict[Future, Bundle]) -> list[Future]:
-        """Restart the workers that hold tasks; those tasks are to be done elsewhere."""
+    def _given_up(
+        self, under_way: dict[Future, Bundle], reason: str, workers: Collection[str] | None = None
+    ) -> list[Future]:
+        """Restart those of `workers`, of all where left out, that hold tasks; those tasks are to be done elsewhere."""
         keys = {str(future.key): future for future in under_way}
         hung: dict[str, list[Future]] = {}
         for worker, held in dict(self._client.processing()).items():  # type: ignore[call-overload]
             own = [keys[key] for key in held if key in keys]
-            if own:
+            if own and (workers is None or worker in workers):
                 hung[str(worker)] = own
-        # without a worker there is nobody to wait for
-        given_up = [future for own in hung.values() for future in own] or list(under_way)
+        given_up = [future for own in hung.values() for future in own]
+        if workers is None:
+            # without a worker there is nobody to wait for
+            given_up = given_up or list(under_way)
         for future in given_up:
-            note_failure(under_way[future], f"no answer in {self._silence:.0f} s")
+            note_failure(under_way[future], reason)
             for task in under_way[future]:
                 task.avoid.update(worker for worker, own in hung.items() if future in own)
         self._client.cancel(given_up)

@@ -74,5 +74,6 @@ def failure_of(method: str, failed: list[Task]) -> ClusterError:
     where = ", ".join(task.label for task in failed[:SHOWN]) + (" and others" if len(failed) > SHOWN else "")
     return ClusterError(
         f"{where}: {method} failed {len(failed[0].failures)} times, last: {failed[0].failures[-1]}. "
-        "All others are done and kept. See the log of the workers, and go on with --resume."
+        "All others are done and kept. See the log of the workers, and go on with --resume; with a longer "
+        "--task-timeout where tasks take that long."
     )

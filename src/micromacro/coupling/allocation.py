@@ -21,11 +21,11 @@ NEIGHBOURS_WORTH = 8.0
 
 @dataclass(frozen=True)
 class Spending:
-    r"""What each window has cost, and what its frames leave to the variance of the estimate.
+    r"""What the frames of each window count for, and what they leave to the variance of the estimate.
 
     **Arguments:**
 
-    - `work`: walker-steps that count, `(K,)`.
+    - `work`: independent frames or, in proportion to them, walker-steps, `(K,)`.
     - `variance`: $\sigma_k^2$, so that window k adds `variance / work` to the squared standard error, `(K,)`.
     """
 
@@ -33,7 +33,7 @@ class Spending:
     variance: Float[np.ndarray, "K"]
 
     def squared_error(self, added: Float[np.ndarray, "K"]) -> float:
-        """The squared standard error after `added` walker-steps in each window, `(K,)`."""
+        """The squared standard error after `added` work in each window, `(K,)`."""
         total = np.maximum(self.work + added, 1e-300)
         return float(np.sum(self.variance / total))
 
@@ -77,7 +77,7 @@ def share_copies(spent: Spending, total: int, added: float) -> Int[np.ndarray, "
     **Arguments:**
 
     - `total`: copies in all, as many as windows at least.
-    - `added`: walker-steps of one copy.
+    - `added`: work of one copy.
     """
     copies = np.ones(len(spent.work), int)
     for _ in range(total - len(copies)):

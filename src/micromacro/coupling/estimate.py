@@ -29,8 +29,9 @@ class Segment:
     `correlated`, whether weighted frames are those of trajectories instead of independent draws; `log_weight` and
     `log_weight_before` `(cycles, windows, walkers)`: those of a coupled round's moves; `start` `(windows, walkers)`:
     the starting point in whose well each walker began, where that is not the same in every window; `window`
-    `(columns,)`: of which window each column of the arrays is, where some have copies; `interval`: steps that each
-    frame stands for, in proportion to which frames of several rounds count.
+    `(columns,)`: of which window each column of the arrays is, where some have copies; `interval`: steps between
+    frames; `independence`: the share of them that count as independent. Frames of several rounds count in proportion to
+    it, or to the steps between them where it is left out.
     """
 
     windows: Windows
@@ -44,6 +45,12 @@ class Segment:
     correlated: bool = False
     window: Int[np.ndarray, "windows"] | None = None
     interval: int = 1
+    independence: float | None = None
+
+    @property
+    def frame_worth(self) -> float:
+        """What each frame counts for beside those of other rounds."""
+        return float(self.interval) if self.independence is None else self.independence
 
     @property
     def columns(self) -> Int[np.ndarray, "columns"]:
@@ -53,8 +60,17 @@ class Segment:
     @property
     def work(self) -> Float[np.ndarray, "K"]:
         """Walker-steps of each window that count."""
+        return self._frames_that_count * self.interval
+
+    @property
+    def information(self) -> Float[np.ndarray, "K"]:
+        """What the frames of each window count for together."""
+        return self._frames_that_count * self.frame_worth
+
+    @property
+    def _frames_that_count(self) -> Float[np.ndarray, "K"]:
         count, _, walkers = self.frames.log_density.shape
-        kept = (count - self.first) * walkers * float(self.interval)
+        kept = (count - self.first) * float(walkers)
         return np.bincount(self.columns, weights=kept, minlength=self.windows.count)
 
     @property
@@ -133,18 +149,34 @@ def conditional_inefficiency(observe: Callable, coarse: CoarseVariable, segment:
     return float(np.mean(slowest))
 
 
-def estimate(coarse: CoarseVariable, segments: Sequence[Segment], padding: int) -> Estimate:
-    """Pool the segments and solve MBAR over all their windows; equal windows of different rounds are one state."""
+def frame_inefficiency(observe: Callable, segment: Segment) -> float:
+    """How many frames of a window count as one independent, by its slowest feature; the mean over windows."""
+    values = features(observe, segment.frames)
+    slowest = [
+        max(statistical_inefficiency(column) for column in np.moveaxis(values[first:, window], -1, 0))
+        for window, first in enumerate(np.broadcast_to(segment.first, values.shape[1]))
+    ]
+    return float(np.mean(slowest))
+
+
+def estimate(
+    coarse: CoarseVariable, segments: Sequence[Segment], padding: int, before: Estimate | None = None
+) -> Estimate:
+    """Pool the segments and solve MBAR over all their windows; equal windows of different rounds are one state.
+
+    `before`: an estimate from some of them, which the solution is sought from where the states are the same.
+    """
     states, offsets = _distinct_states([segment.windows for segment in segments])
-    least = min(segment.interval for segment in segments)
-    parts = [_flatten(one, offset, one.interval / least) for one, offset in zip(segments, offsets, strict=True)]
+    least = min(segment.frame_worth for segment in segments)
+    parts = [_flatten(one, offset, one.frame_worth / least) for one, offset in zip(segments, offsets, strict=True)]
     position, coarse_values, state, cluster, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     pool = Pool(coarse_values, state, cluster, weight)
 
     bias = PooledBias(tuple(states), coarse)
-    alone = solve_mbar(pool, bias, bias.count)
+    known = None if before is None or not _same_states(before.bias, bias) else before.alone.free_energy
+    alone = solve_mbar(pool, bias, bias.count, start=known)
     bridge = _bridge(segments, offsets)
-    mbar = alone if bridge is None else solve_mbar(pool, bias, bias.count, bridge)
+    mbar = alone if bridge is None else solve_mbar(pool, bias, bias.count, bridge, start=alone.free_energy)
     surface = free_energy_surface(pool, mbar, bias, coarse_grid(coarse))
     wide = surface if padding == 0 else free_energy_surface(pool, mbar, bias, coarse_grid(coarse, padding))
     at_samples = np.asarray(evaluate_table(free_energy_table(wide), jnp.asarray(coarse_values)))
@@ -178,6 +210,12 @@ def _distinct_states(windows: list[Windows]) -> tuple[list[Windows], list[int]]:
             same = len(states) - 1
         offsets.append(sum(known.count for known in states[:same]))
     return states, offsets
+
+
+def _same_states(one: PooledBias, other: PooledBias) -> bool:
+    return len(one.states) == len(other.states) and all(
+        first.same_as(second) for first, second in zip(one.states, other.states, strict=True)
+    )
 
 
 def _bridge(segments: Sequence[Segment], offsets: list[int]) -> Bridge | None:

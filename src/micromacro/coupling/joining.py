@@ -22,11 +22,12 @@ def joined(observe: Callable, segments: list[Segment]) -> Segment:
     parts = [_first_copies(segment) for segment in segments[begin:]]
     if len(parts) == 1:
         return parts[0]
-    parts = [_thinned(part, max(1, round(last.interval / part.interval))) for part in parts]
+    interval = max(part.interval for part in parts)
+    parts = [_thinned(part, round(interval / part.interval)) for part in parts]
     frames = join_frames([part.frames for part in parts])
     cut = equilibrated(observe, last.windows, frames, exchanged=last.exchanged)
     moves = {name: _stacked([getattr(part, name) for part in parts]) for name in ("log_weight", "log_weight_before")}
-    return replace(cut, start=parts[-1].start, interval=last.interval, **moves)
+    return replace(cut, start=parts[-1].start, interval=interval, **moves)
 
 
 def _first_copies(segment: Segment) -> Segment:

@@ -59,15 +59,22 @@ class Round:
 
 
 def schedule_for(
-    steps: int, cycles: int, batch: int, most_frames: int = MOST_FRAMES, least_interval: int = 1
+    steps: int,
+    cycles: int,
+    batch: int,
+    most_frames: int = MOST_FRAMES,
+    least_interval: int = 1,
+    longest_cycle: int = LONGEST_CYCLE,
 ) -> Schedule:
     """Divide `steps` into cycles, saving at most about `most_frames` states of the whole batch.
 
-    Frames are `least_interval` steps apart at least, if need be in fewer cycles. Long cycles become more of them; the
-    moves that are added are taken off the steps, so that the round costs no more.
+    Frames are `least_interval` steps apart at least, if need be in fewer cycles. Cycles of more than `longest_cycle`
+    steps become more of them, as far as frames allow; the moves that are added are taken off the steps, so that the
+    round costs no more.
     """
     asked = max(1, min(cycles, steps // least_interval))
-    cycles = max(asked, min(-(-steps // LONGEST_CYCLE), most_frames // batch))
+    # each cycle that is added gives up a step for its move and keeps one at least
+    cycles = max(asked, min(-(-steps // longest_cycle), most_frames // batch, (steps + asked) // 2))
     steps -= cycles - asked
     per_cycle = max(1, min(5, steps // (cycles * least_interval), most_frames // (batch * cycles)))
     return Schedule(cycles, per_cycle, max(1, steps // (cycles * per_cycle)))

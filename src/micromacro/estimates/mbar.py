@@ -97,7 +97,13 @@ Bias = Callable[[Float[Array, "m d"]], Float[Array, "m K"]]
 """Coarse values to the bias of every window in kT: a JAX function that is itself a pytree, such as `PooledBias`."""
 
 
-def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None = None) -> MBAR:
+def solve_mbar(
+    pool: Pool,
+    bias: Bias,
+    state_count: int,
+    bridge: Bridge | None = None,
+    start: Float[np.ndarray, "K"] | None = None,
+) -> MBAR:
     r"""Solve the MBAR equations for every window, and the influence of every chain on the solution.
 
     MBAR alone adds up errors from window to window. A `bridge` ties each window to a normalised density by Bennett's
@@ -105,15 +111,17 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None =
     $\sum_n p_k(\xi_n) - N_k + \sum_m \sigma_k(q_m) - M_k = 0$. Each has the right solution, whatever the density: a
     poor one only says little.
 
-    pymbar solves for a thinned pool; Newton steps on all samples then reach the solution of the whole pool, so that
-    memory does not hold windows × samples. The errors are those of an M-estimator with independent chains:
-    $\delta f_c = -H^{-1} \sum_{n \in c} (p(\xi_n) - \bar p_{k(n)})$ with p the responsibilities, H their covariance.
+    Where no `start` is known, pymbar solves for a thinned pool; Newton steps on all samples then reach the solution of
+    the whole pool, so that memory does not hold windows × samples. The errors are those of an M-estimator with
+    independent chains: $\delta f_c = -H^{-1} \sum_{n \in c} (p(\xi_n) - \bar p_{k(n)})$ with p the responsibilities,
+    H their covariance.
 
     **Arguments:**
 
     - `bias`: coarse values `(m, d)` to biases in kT `(m, K)`, as a pytree.
     - `state_count`: K.
     - `bridge`: comparisons with a generator's density.
+    - `start`: free energies of the windows near the solution.
 
     Sources: Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008); for the errors Geyer, Tech. Rep. 568, Minnesota
     (1994); Doss & Tan, J. R. Stat. Soc. B 76, 683 (2014); for the bridge Bennett, J. Comput. Phys. 22, 245 (1976).
@@ -121,7 +129,7 @@ def solve_mbar(pool: Pool, bias: Bias, state_count: int, bridge: Bridge | None =
     counts = np.bincount(pool.state, weights=pool.weight, minlength=state_count)
     if state_count == 1:
         return _with_influence(pool, bias, np.zeros(1), counts, None)
-    free_energy = _thinned_solution(pool, bias, counts)
+    free_energy = _thinned_solution(pool, bias, counts) if start is None else start
     if bridge is not None:
         free_energy = _on_bridge_scale(bridge, free_energy)
     for _ in range(MOST_NEWTON_STEPS):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+from scipy.linalg import eigh
 
 from micromacro.errors import PhysicsError
 from micromacro.sampling.engine import Engine, Tuning
@@ -16,7 +17,9 @@ from micromacro.systems.model import FRAME_STEPS
 
 ACCEPTANCE = 0.6
 LEAST_TRUST = 0.5
-"""Share of an estimated covariance in a scale below which it is left out: steps would be at most twice as long."""
+"""Share of the covariance of one window in its scale below which windows share their correlations."""
+WORTH = 4.0
+"""Times that correlations stretch the density more than chance does, above which their factor is worth its cost."""
 FRAMES = 5
 CHUNK_STEPS = FRAMES * FRAME_STEPS
 
@@ -78,18 +81,58 @@ def _natural_step(dimension: int) -> float:
 def within_scale(frames: Float[np.ndarray, "frames windows walkers D"]) -> Float[Array, "windows D D"]:
     """Square roots `(windows, D, D)` of the covariances within walkers; shrunk to their diagonal: frames are few.
 
-    Where they are too few to tell anything else, the diagonal is all.
+    Where those of a window are far too few, all windows share their correlations; where there are none, the diagonal is
+    all, which costs less to apply.
     """
     count, _, walkers, dimension = frames.shape
     centred, freedom = frames - frames.mean(axis=0), walkers * max(count - 1, 1)
-    trust = walkers * count / (walkers * count + 5 * dimension)
+    trust = _trust(walkers * count, dimension)
     if trust < LEAST_TRUST:
         diagonal = np.sum(centred**2, axis=(0, 2)) / freedom
-        return jnp.asarray(np.sqrt(diagonal + _floor(diagonal))[:, :, None] * np.eye(dimension))
+        deviation = np.sqrt(diagonal + _floor(diagonal))
+        return jnp.asarray(deviation[:, :, None] * _shared_factor(centred / deviation[:, None]))
     covariance = np.einsum("fkwi,fkwj->kij", centred, centred) / freedom
     diagonal = np.einsum("kii->ki", covariance)
     shrunk = trust * covariance + (1 - trust) * diagonal[:, :, None] * np.eye(dimension)
     return jnp.asarray(np.linalg.cholesky(shrunk + _floor(diagonal)[:, :, None] * np.eye(dimension)))
+
+
+def _trust(states: int, dimension: int) -> float:
+    """The share of a covariance from so many states that is believed; the rest is its diagonal's."""
+    return states / (states + 5 * dimension)
+
+
+def _shared_factor(standard: Float[np.ndarray, "frames windows walkers D"]) -> Float[np.ndarray, "D D"]:
+    """The Cholesky factor of the correlations over all windows; the identity where they are little more than chance.
+
+    Chance is what the same chains give when each coordinate is taken from another of them: that holds however few and
+    correlated in time the frames are. Source: Horn's parallel analysis, Psychometrika 30, 179 (1965).
+    """
+    count, dimension = len(standard), standard.shape[-1]
+    chains = standard.reshape(count, -1, dimension)
+    order = np.argsort(np.random.default_rng(0).random(chains.shape[1:]), axis=0)
+    found, chance = (_correlation(part) for part in (chains, np.take_along_axis(chains, order[None], axis=1)))
+    if all(of(found) <= WORTH * of(chance) for of in (_stretch_of_pairs, _stretch_of_modes)):
+        return np.eye(dimension)
+    trust = _trust(count * chains.shape[1], dimension)
+    return np.linalg.cholesky(trust * found + (1 - trust) * np.eye(dimension))
+
+
+def _correlation(chains: Float[np.ndarray, "frames chains D"]) -> Float[np.ndarray, "D D"]:
+    rows = chains.reshape(-1, chains.shape[-1])
+    return rows.T @ rows / (chains.shape[1] * max(len(chains) - 1, 1))
+
+
+def _stretch_of_pairs(correlation: Float[np.ndarray, "D D"]) -> float:
+    """The longest over the shortest variance of the two coordinates that are correlated most."""
+    largest = min(float(np.abs(correlation - np.diag(np.diag(correlation))).max()), 1 - 1e-9)
+    return (1 + largest) / (1 - largest)
+
+
+def _stretch_of_modes(correlation: Float[np.ndarray, "D D"]) -> float:
+    """The variance of the softest mode over that of a coordinate."""
+    size = len(correlation)
+    return float(eigh(correlation, eigvals_only=True, subset_by_index=(size - 1, size - 1))[0])
 
 
 def _floor(variance: Float[np.ndarray, "windows D"]) -> Float[np.ndarray, "windows 1"]:

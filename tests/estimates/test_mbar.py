@@ -60,7 +60,7 @@ def test_the_solution_on_all_samples_is_that_of_pymbar(known, harmonic):
 @pytest.mark.parametrize("stiffness", [6.0, 40.0], ids=["overlapping", "hardly overlapping"])
 def test_thinning_does_not_show_in_the_solution(known, monkeypatch, stiffness):
     monkeypatch.setattr("micromacro.estimates.mbar.THINNED", 1500)
-    monkeypatch.setattr("micromacro.estimates.mbar.CHUNK", 5000)
+    monkeypatch.setattr("micromacro.estimates.mbar.MOST_ROWS", 5000)
     harmonic = known.Harmonic(1.0, stiffness, np.arange(-2.0, 4.0))
     pool = known.pool_of(harmonic.draw(np.random.default_rng(1), 600, 4))
     solved = solve_mbar(pool, harmonic.bias, 6)
@@ -72,6 +72,7 @@ def test_many_windows_are_solved_as_few_are(known, harmonic, monkeypatch):
     pool = known.pool_of(harmonic.draw(np.random.default_rng(3), 500, 4))
     few = solve_mbar(pool, harmonic.bias, 6)
     monkeypatch.setattr("micromacro.estimates.mbar.MANY_WINDOWS", 2)
+    monkeypatch.setattr("micromacro.estimates.mbar.MOST_NUMBERS", 6 * 700)
     many = solve_mbar(pool, harmonic.bias, 6)
     for one, other in zip(vars(few).values(), vars(many).values(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy import sparse
 from scipy.special import expit, logsumexp
 
-CHUNK = 65_536
+MOST_ROWS, MOST_NUMBERS = 65_536, 2**24
+"""Of samples × windows that memory holds at a time."""
 THINNED = 20_000
 MOST_NEWTON_STEPS = 50
 SMALL_RESIDUAL = 1e-4
@@ -165,12 +166,18 @@ def _on_bridge_scale(bridge: Bridge, free_energy: np.ndarray) -> np.ndarray:
     return free_energy + shift
 
 
-def _chunks(pool: Pool) -> Iterator[tuple[slice, Array, Array]]:
+def rows_at_once(states: int) -> int:
+    """How many samples are looked at together where each has a number for every window."""
+    return min(MOST_ROWS, MOST_NUMBERS // states + 1)
+
+
+def _chunks(pool: Pool, states: int) -> Iterator[tuple[slice, Array, Array]]:
     """Coarse values and weights in chunks of one size, the last filled up with weightless copies: one compilation."""
-    for begin in range(0, len(pool.state), CHUNK):
-        part = slice(begin, begin + CHUNK)
+    rows = rows_at_once(states)
+    for begin in range(0, len(pool.state), rows):
+        part = slice(begin, begin + rows)
         coarse, weight = pool.coarse[part], pool.weight[part]
-        missing = CHUNK - len(weight) if len(pool.state) > CHUNK else 0
+        missing = rows - len(weight) if len(pool.state) > rows else 0
         coarse = np.concatenate([coarse, np.repeat(coarse[:1], missing, axis=0)])
         yield part, jnp.asarray(coarse), jnp.asarray(np.concatenate([weight, np.zeros(missing)]))
 
@@ -205,7 +212,7 @@ def _moments(
 ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K K"]]:
     solution = jnp.asarray(free_energy), jnp.asarray(counts)
     moments = _chunk_moments if len(counts) < MANY_WINDOWS else _sparse_moments
-    parts = [moments(bias, coarse, weight, *solution) for _, coarse, weight in _chunks(pool)]
+    parts = [moments(bias, coarse, weight, *solution) for _, coarse, weight in _chunks(pool, len(counts))]
     total, outer = (np.sum([np.asarray(part) for part in column], axis=0) for column in zip(*parts, strict=True))
     return total, outer
 
@@ -231,7 +238,7 @@ def _with_influence(pool: Pool, bias: Bias, free_energy: np.ndarray, counts: np.
     factor = window_factors(weights)
     per_cluster, per_state, outer = np.zeros((clusters, size)), np.zeros((size, size)), np.zeros((size, size))
     log_denominator = np.empty(len(pool.state))
-    for part, coarse, _ in _chunks(pool):
+    for part, coarse, _ in _chunks(pool, size):
         found = _responsibilities(bias, coarse, jnp.asarray(free_energy), jnp.asarray(counts))
         here = len(pool.state[part])
         share, log_denominator[part] = (np.asarray(values)[:here] for values in found)

@@ -14,6 +14,7 @@ from micromacro.estimates.mbar import (
     Pool,
     chain_weights,
     grouping,
+    rows_at_once,
     state_means,
     window_factors,
 )
@@ -148,8 +149,9 @@ def basin_free_energies(
     per_state = grouping(pool.state, states) @ inside
     centred = per_cluster - weights @ (factor[:, None] * state_means(per_state, mbar.counts))
     slope = np.zeros((len(names), states))
-    for begin in range(0, len(weight), 65_536):
-        part = slice(begin, begin + 65_536)
+    rows = rows_at_once(states)
+    for begin in range(0, len(weight), rows):
+        part = slice(begin, begin + rows)
         slope -= inside[part].T @ mbar.responsibilities_at(np.asarray(bias(jnp.asarray(pool.coarse[part]))))
     with np.errstate(divide="ignore", invalid="ignore"):
         change = (centred + (slope @ mbar.influence).T) / total

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from micromacro import pipeline, plan, stages
-from micromacro.cases.case import BiasSettings, Case, CloseSettings, CoupleSettings, TargetSettings
+from micromacro.cases.case import BiasSettings, Case, CloseSettings, CoupleSettings, GeneratorSettings, TargetSettings
 from micromacro.cases.file import load_case
 from micromacro.coordinates.coarse import CoarseVariable
 from micromacro.coupling.allocation import Spending, share_copies
@@ -128,13 +128,14 @@ def test_other_targets_are_met_too(of, tmp_path):
     budget=st.integers(150_000, 600_000),
     target=st.floats(0.02, 0.5),
     allocation=st.sampled_from([None, "uniform", "adaptive"]),
+    method=st.sampled_from(["coupled", "umbrella"]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocation, seed, tmp_path_factory):
-    case = small(target, allocation=allocation, budget=budget, seed=seed)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocation, method, seed, tmp_path_factory):
+    case = small(target, allocation=allocation, budget=budget, seed=seed, generator=GeneratorSettings("kernel"))
     try:
-        found = run(case, tmp_path_factory.mktemp("budget") / "out", method="umbrella")
+        found = run(case, tmp_path_factory.mktemp("budget") / "out", method=method)
     except BudgetError:
         return
     assert found.summary["force_evaluations"] <= budget

@@ -239,11 +239,11 @@ class ClusterPool:
             now = time.monotonic()
             if now - since > self._silence:
                 self._hung += 1
-                return self._given_up(under_way, f"no answer in {now - since:.0f} s")
+                return self._given_up(under_way, None, f"no answer in {now - since:.0f} s")
             if now - asked > SECONDS_BETWEEN_QUESTIONS:
                 frozen, asked = self._frozen(), now
                 if frozen:
-                    return self._given_up(under_way, "its worker was frozen", frozen)
+                    return self._given_up(under_way, frozen)
 
     def _heard(self, under_way: dict[Future, Bundle]) -> list[Future]:
         """Those that have told that they ended; waits a little for the first."""
@@ -264,21 +264,25 @@ class ClusterPool:
         return patience * 2**self._hung
 
     def _given_up(
-        self, under_way: dict[Future, Bundle], reason: str, workers: Collection[str] | None = None
+        self, under_way: dict[Future, Bundle], frozen: Collection[str] | None, reason: str = ""
     ) -> list[Future]:
-        """Restart those of `workers`, of all where left out, that hold tasks; those tasks are to be done elsewhere."""
+        """Restart the `frozen` workers, all where left out, that hold tasks, which are to be done elsewhere."""
         keys = {str(future.key): future for future in under_way}
         hung: dict[str, list[Future]] = {}
         for worker, held in dict(self._client.processing()).items():  # type: ignore[call-overload]
             own = [keys[key] for key in held if key in keys]
-            if own and (workers is None or worker in workers):
+            if own and (frozen is None or worker in frozen):
                 hung[str(worker)] = own
         given_up = [future for own in hung.values() for future in own]
-        if workers is None:
+        if frozen is None:
             # without a worker there is nobody to wait for
             given_up = given_up or list(under_way)
         for future in given_up:
-            note_failure(under_way[future], reason)
+            if frozen is None:
+                note_failure(under_way[future], reason)
+            else:
+                # the machine may be to blame
+                note_loss(under_way[future], "frozen")
             for task in under_way[future]:
                 task.avoid.update(worker for worker, own in hung.items() if future in own)
         self._client.cancel(given_up)

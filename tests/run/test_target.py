@@ -131,7 +131,7 @@ def test_other_targets_are_met_too(of, tmp_path):
     method=st.sampled_from(["coupled", "umbrella"]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_budget_is_never_exceeded_whatever_the_target(budget, target, allocation, method, seed, tmp_path_factory):
     case = small(target, allocation=allocation, budget=budget, seed=seed, generator=GeneratorSettings("kernel"))
     try:

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from micromacro.cluster import pool as module
-from micromacro.cluster.connect import connected
+from micromacro.cluster.connect import connected, local_cluster
 from micromacro.cluster.pool import ClusterPool
 from micromacro.errors import ClusterError
 
@@ -255,6 +256,7 @@ def test_a_frozen_worker_is_noticed_before_patience_ends(cluster, tmp_path, monk
 
 def test_a_scheduler_without_workers_is_told(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(module, "ATTEMPTS_TO_SEND", 2)
+    monkeypatch.setattr(module, "SECONDS_TO_JOIN", 0.5)
     address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
         LocalCluster(n_workers=0, **address) as empty,
@@ -264,3 +266,15 @@ def test_a_scheduler_without_workers_is_told(tmp_path, monkeypatch, caplog):
         with pytest.raises(ClusterError, match=r"scheduler at .* has no workers\..*'dask worker'"):
             pool.run("double", *tasks(2))
     assert "has no workers: waiting" in caplog.text
+
+
+def test_workers_that_are_gone_for_good_are_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_JOIN", 0.5)
+    with local_cluster(1, patience=2.0) as one:
+        pool = one.pool(partial(Toy, tmp_path))
+        assert doubled(pool.run("double", *tasks(2)))
+        ours: Any = one.client.cluster
+        ours.sync(next(iter(ours.workers.values())).close)
+        while one.client.scheduler_info()["workers"]:
+            time.sleep(0.1)
+        assert doubled(pool.run("double", *tasks(4)))

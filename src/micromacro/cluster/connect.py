@@ -37,14 +37,15 @@ processes, which cost time on the same cores."""
 
 @dataclass(frozen=True)
 class DaskCluster:
-    """Workers of a dask scheduler."""
+    """Workers of a dask scheduler; `revive` starts them again where they are ours."""
 
     client: Client
     patience: float | None = None
+    revive: Callable[[], None] | None = None
 
     def pool(self, make: Callable[[], Any]) -> ClusterPool:
         """A pool whose workers each have a simulator."""
-        return ClusterPool(self.client, make, self.patience)
+        return ClusterPool(self.client, make, self.patience, self.revive)
 
 
 @contextmanager
@@ -55,7 +56,14 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
         _started(workers) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,
     ):
-        yield DaskCluster(client, patience)
+
+        def revive() -> None:
+            # those that ended as they began are not started again by themselves
+            own: Any = cluster
+            own.scale(0)
+            own.scale(workers)
+
+        yield DaskCluster(client, patience, revive)
 
 
 def _started(workers: int) -> LocalCluster:

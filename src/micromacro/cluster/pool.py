@@ -30,6 +30,8 @@ COPIES = 3
 """Of what all workers must know, lest one that ends takes it along. More cost a message each, in every round."""
 SECONDS_TO_ANSWER = 10.0
 """In which a worker that is not frozen says who it is, also while it computes."""
+SECONDS_TO_JOIN = 30.0
+"""That a run without workers waits for one, before it says so."""
 SECONDS_BETWEEN_QUESTIONS = 60.0
 """Of silence, after each of which workers are asked whether they are frozen."""
 BUNDLES, MOST_BUNDLES = 2, 8
@@ -50,10 +52,17 @@ class ClusterPool:
     - `client`: connected with `direct_to_workers`.
     - `make`: makes a simulator; sent to workers by cloudpickle.
     - `patience`: seconds without any answer after which workers count as hung; by default learned from the tasks.
+    - `revive`: starts workers again where all have ended for good; they are somebody else's where left out.
     """
 
-    def __init__(self, client: Client, make: Callable[[], Any], patience: float | None = None):
-        self._client, self._patience = client, patience
+    def __init__(
+        self,
+        client: Client,
+        make: Callable[[], Any],
+        patience: float | None = None,
+        revive: Callable[[], None] | None = None,
+    ):
+        self._client, self._patience, self._revive = client, patience, revive
         self._session, self._make = uuid4().hex, by_value(make, "the system")
         self._told: list[Message] = []
         self._published: dict[int, Future] = {}
@@ -104,9 +113,9 @@ class ClusterPool:
                 under_way |= self._submitted(method, again)
         except (CommClosedError, OSError) as error:
             if self._client.status == "running" and not self._workers():
+                start = "start some with 'dask worker', one for each core, and " if self._revive is None else ""
                 raise ClusterError(
-                    f"{self._address} has no workers. What was done is kept: start some with 'dask worker', one for "
-                    "each core, and go on with --resume."
+                    f"{self._address} has no workers. What was done is kept: {start}go on with --resume."
                 ) from error
             raise ClusterError(
                 f"the scheduler does not answer: {error}. What was done is kept: start it, and go on with --resume."
@@ -174,13 +183,20 @@ class ClusterPool:
                 if self._client.status != "running" or attempt == ATTEMPTS_TO_SEND - 1:
                     raise
                 if not self._workers():
-                    logging.getLogger("micromacro").warning(
-                        "%s has no workers: waiting for 'dask worker'", self._address
-                    )
+                    self._wait_for_workers()
                 elif isinstance(error, TimeoutError):
                     self._restart(self._frozen())
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         raise AssertionError
+
+    def _wait_for_workers(self) -> None:
+        """Wait a while for a worker, and start those of this run again where none comes."""
+        try:
+            self._client.wait_for_workers(1, timeout=SECONDS_TO_JOIN)
+        except TimeoutError:
+            logging.getLogger("micromacro").warning("%s has no workers: waiting for some", self._address)
+            if self._revive is not None:
+                self._revive()
 
     def _scattered(self, contents: list[Any], copies: int = 1) -> list[Future]:
         async def scattered() -> Any:
@@ -241,7 +257,10 @@ class ClusterPool:
                 self._hung += 1
                 return self._given_up(under_way, None, f"no answer in {now - since:.0f} s")
             if now - asked > SECONDS_BETWEEN_QUESTIONS:
-                frozen, asked = self._frozen(), now
+                asked = now
+                if not self._workers():
+                    self._wait_for_workers()
+                frozen = self._frozen()
                 if frozen:
                     return self._given_up(under_way, frozen)
 

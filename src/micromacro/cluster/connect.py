@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
@@ -53,7 +53,7 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
     """So many worker processes of one thread each on this machine, which listen on loopback only."""
     with (
         config.set(SETTINGS),
-        _started(workers) as cluster,
+        _let_go(_started(workers)) as cluster,
         Client(cluster, direct_to_workers=True, set_as_default=False) as client,
     ):
 
@@ -64,6 +64,16 @@ def local_cluster(workers: int, patience: float | None = None) -> Iterator[DaskC
             own.scale(workers)
 
         yield DaskCluster(client, patience, revive)
+
+
+@contextmanager
+def _let_go(cluster: LocalCluster) -> Iterator[LocalCluster]:
+    """Close it at the end: dask may stumble over a worker that has left by itself, which is no harm to a run."""
+    try:
+        yield cluster
+    finally:
+        with suppress(KeyError):
+            cluster.close()
 
 
 def _started(workers: int) -> LocalCluster:

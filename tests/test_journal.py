@@ -184,6 +184,6 @@ def test_answers_beyond_a_million_files_stay_in_order(tmp_path):
             kept.keep(number, 0, "q", ANSWER)
     with Journal(tmp_path) as kept:
         kept.keep(0, 0, "q", ANSWER)
-        for call in (0, 999_999, 1_000_000):
-            assert kept.find(call, 0, "q") is not None if call else True
+        for call in (999_999, 1_000_000):
+            assert kept.find(call, 0, "q") is not None
     assert sorted(file.name[:-9] for file in tmp_path.glob("*.zarr.zip")) == ["1000000", "1000001", "999999"]
